@@ -1,0 +1,113 @@
+//! What humans are told while it happens: a typed stream that the engines emit and `render` draws.
+//!
+//! Events never drive recovery (that is the journal) and never carry a secret. Their JSON form is
+//! documented in `docs/events.md` and stays stable.
+
+use std::sync::Mutex;
+
+use serde::Serialize;
+
+/// Takes events. Engines are given one and call it from any task; it must not block.
+pub trait Monitor: Send + Sync {
+    fn emit(&self, event: Event);
+}
+
+/// Something that happened. Lifecycle events are never dropped; [`Event::Progress`] may coalesce.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A verb began its work.
+    RunStarted { run: String, verb: String },
+    /// A step of the plan began.
+    StepStarted { step: String, title: String, number: usize, steps: usize },
+    /// A step ended.
+    StepFinished { step: String, outcome: StepOutcome, millis: u64 },
+    /// The old server stopped taking writes.
+    DowntimeStarted,
+    /// The new server takes writes (or, after an unwind, the old one again).
+    DowntimeEnded { millis: u64 },
+    /// From here on the run only goes forward.
+    PointOfNoReturn,
+    /// Figures of a running activity; totals where they are known.
+    Progress(Progress),
+    /// What `check` found.
+    Finding { level: Level, subject: String, text: String, remedy: Option<String> },
+    /// Something went wrong that does not stop the run; it is listed at the end.
+    Problem { subject: String, text: String },
+    /// A line for people.
+    Note { text: String },
+    /// The verb ended.
+    RunFinished { run: String, exit: u8, millis: u64 },
+}
+
+/// How a step ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StepOutcome {
+    /// It ran and its effect was seen by another path; `evidence` says what was seen.
+    Done {
+        evidence: String,
+    },
+    /// Its effect was already there.
+    AlreadyTrue {
+        evidence: String,
+    },
+    /// It does not apply here.
+    Skipped {
+        reason: String,
+    },
+    Failed {
+        error: String,
+    },
+    Undone,
+    UndoFailed {
+        error: String,
+    },
+}
+
+/// Where an activity stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Progress {
+    /// What it works on: `media`, `database`, `redis`, …
+    pub activity: String,
+    /// What it is doing at the moment: a table, a directory.
+    pub detail: Option<String>,
+    pub items_done: u64,
+    pub items_total: Option<u64>,
+    pub bytes_done: u64,
+    pub bytes_total: Option<u64>,
+}
+
+/// How serious a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    Ok,
+    Warning,
+    /// `migrate` will not start.
+    Refusal,
+}
+
+/// A monitor that tells nobody.
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn emit(&self, _: Event) {}
+}
+
+/// A monitor that keeps everything, for tests.
+#[derive(Default)]
+pub struct Recorder(Mutex<Vec<Event>>);
+
+impl Recorder {
+    /// What was emitted so far, in order.
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+impl Monitor for Recorder {
+    fn emit(&self, event: Event) {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(event);
+    }
+}

@@ -1,0 +1,1 @@
+//! The move: inventory -> preflight -> plan -> run -> verify -> report.

@@ -1,0 +1,1 @@
+//! Events drawn for people and programs.

@@ -1,0 +1,1 @@
+//! What the two halves of transhume say to each other. Pure: no I/O.
