@@ -1,10 +1,87 @@
-//! The command line: arguments in, exit code out.
+//! The command line: arguments in, a library call, an exit code out. The only code that reads
+//! argv and the environment, prints, or exits. One file for each verb.
+
+mod db;
+mod dns;
+mod files;
+mod helper;
+mod outcome;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+pub use outcome::{Exit, Failure};
+
+/// Moves a live Mastodon server to a new machine.
+#[derive(Debug, Parser)]
+#[command(name = "transhume", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Common {
+    /// Print events as JSON lines on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print problems only.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Print more; twice for the commands that are run.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Files(files::Arguments),
+    Db(db::Arguments),
+    Dns(dns::Arguments),
+    #[command(hide = true)]
+    Helper(helper::Arguments),
+}
+
 /// Runs the program for `arguments` (the first is its name).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let _ = arguments;
-    ExitCode::SUCCESS
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way too; nothing can be done about a closed terminal.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return outcome::report(&Failure::from_io("start the runtime", error)),
+    };
+    match runtime.block_on(dispatch(arguments)) {
+        Ok(exit) => exit.into(),
+        Err(failure) => outcome::report(&failure),
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
+    let common = arguments.common;
+    match arguments.verb {
+        Verb::Files(arguments) => files::run(arguments, &common).await,
+        Verb::Db(arguments) => db::run(arguments, &common).await,
+        Verb::Dns(arguments) => dns::run(arguments, &common).await,
+        Verb::Helper(arguments) => helper::run(arguments).await,
+    }
 }

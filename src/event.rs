@@ -5,7 +5,7 @@
 
 use std::sync::Mutex;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Takes events. Engines are given one and call it from any task; it must not block.
 pub trait Monitor: Send + Sync {
@@ -13,7 +13,7 @@ pub trait Monitor: Send + Sync {
 }
 
 /// Something that happened. Lifecycle events are never dropped; [`Event::Progress`] may coalesce.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
     /// A verb began its work.
@@ -41,7 +41,7 @@ pub enum Event {
 }
 
 /// How a step ended.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StepOutcome {
     /// It ran and its effect was seen by another path; `evidence` says what was seen.
@@ -66,7 +66,7 @@ pub enum StepOutcome {
 }
 
 /// Where an activity stands.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// What it works on: `media`, `database`, `redis`, …
     pub activity: String,
@@ -79,7 +79,7 @@ pub struct Progress {
 }
 
 /// How serious a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     Ok,
