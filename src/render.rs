@@ -108,3 +108,5 @@ impl Monitor for Tee {
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -219,8 +219,7 @@ mod tests {
         let mut sink = Record { file: Some(file), thinned: HashMap::new() };
         for items_done in 0..1000u64 {
             let at = Timestamp::from_millisecond(items_done as i64 * 10).unwrap();
-            let progress =
-                Progress { activity: "media".into(), items_done, ..Progress::default() };
+            let progress = Progress { activity: "media".into(), items_done, ..Progress::default() };
             sink.take(&Stamped { at, event: Event::Progress(progress) });
         }
         sink.take(&Stamped::now(Event::PointOfNoReturn));

@@ -8,7 +8,7 @@ use super::view::{Activity, Step, View, span};
 use super::words::{self, clock};
 
 /// Where titles start: past the mark, the step's number and its time.
-pub(super) const TITLE_COLUMN: usize = 22;
+pub(super) const TITLE_COLUMN: usize = 23;
 /// Below this many columns the figures move to the left edge and the bars are left out.
 const NARROW_COLUMNS: usize = 60;
 const BAR_COLUMNS: usize = 24;
@@ -65,8 +65,9 @@ fn activity_lines(activity: &Activity, now: Timestamp, width: usize, paint: Pain
         Some(share) => {
             let bar = if wide { bar(share, paint) } else { String::new() };
             let percent = (share * 100.0).floor();
+            let left = words::left(activity, now).map_or(String::new(), |left| format!("  {left}"));
             vec![
-                format!("{indent}{bar}{percent:>3.0} %  {name}"),
+                format!("{indent}{bar}{percent:>3.0} %  {name}{left}"),
                 format!("{indent}{figures}"),
             ]
         }

@@ -17,7 +17,7 @@ use crate::units::duration;
 
 const PROGRESS_SECS: u64 = 10;
 /// How far the second line of a text is indented: past the time.
-const INDENT: usize = 22;
+const INDENT: usize = 21;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detail {
@@ -39,7 +39,8 @@ impl<W: Write + Send> Plain<W> {
     }
 
     fn tell(&mut self, at: Timestamp, text: &str) {
-        let time = at.to_zoned_datetime(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let time =
+            at.to_zoned_datetime(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
         self.write(&format!("{time}  {}\n", hanging(text, INDENT)));
     }
 
@@ -68,7 +69,6 @@ impl<W: Write + Send> Plain<W> {
         let text = match &stamped.event {
             Event::RunStarted { run, verb } => self.started(stamped.at, run, verb),
             Event::StepStarted { step, title, number, steps } => {
-                // Progress of the step before is no reason to keep this one's waiting.
                 format!("step {number}/{steps} {step}: {title}")
             }
             Event::StepFinished { step, outcome, millis } => {
@@ -84,7 +84,10 @@ impl<W: Write + Send> Plain<W> {
             Event::Progress(_) => return None,
             Event::Finding { level, .. } if !self.shows(*level) => return None,
             Event::Finding { level, subject, text, remedy } => {
-                return Some(with_remedy(&format!("{}: {subject}: {text}", words::level(*level)), remedy));
+                return Some(with_remedy(
+                    &format!("{}: {subject}: {text}", words::level(*level)),
+                    remedy,
+                ));
             }
             Event::Problem { subject, text, remedy } => {
                 return Some(with_remedy(&format!("problem: {subject}: {text}"), remedy));
@@ -92,7 +95,11 @@ impl<W: Write + Send> Plain<W> {
             Event::Note { text } => text.clone(),
             Event::RunFinished { exit, millis, .. } => {
                 let took = duration(Duration::from_millis(*millis));
-                format!("{} ended after {took}: {}", self.verb(), words::result(*exit))
+                format!(
+                    "{} ended after {took}: {}",
+                    self.verb(),
+                    words::result(&self.view.verb, *exit)
+                )
             }
         };
         (detail == Detail::All).then_some(text)
@@ -151,6 +158,7 @@ impl<W: Write + Send> Sink for Plain<W> {
         self.view.apply(stamped);
         match &stamped.event {
             Event::Progress(_) if self.detail == Detail::All => self.tell_progress(stamped.at),
+            // Progress of the step before is no reason to keep this one's waiting.
             Event::StepStarted { .. } => self.progress_told = None,
             Event::RunFinished { .. } if self.detail == Detail::All => {
                 let problems = tables::problems(&self.view);
@@ -178,6 +186,7 @@ fn progress_line(activity: &Activity, now: Timestamp) -> String {
     if let Some(share) = activity.share() {
         parts.insert(0, format!("{:.0} %", (share * 100.0).floor()));
     }
+    parts.extend(words::left(activity, now));
     if let Some(detail) = &activity.progress.detail {
         parts.push(escape(detail).into_owned());
     }

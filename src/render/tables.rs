@@ -32,7 +32,13 @@ pub fn findings(findings: &[Finding], color: bool) -> String {
             let _ = writeln!(text, "  {} {subject:width$}  {said}", mark(level, paint));
             if let Some(remedy) = &finding.remedy {
                 let remedy = hanging(remedy, width + 8);
-                let _ = writeln!(text, "{:indent$}{} {remedy}", "", paint.cyan("→"), indent = width + 6);
+                let _ = writeln!(
+                    text,
+                    "{:indent$}{} {remedy}",
+                    "",
+                    paint.cyan("→"),
+                    indent = width + 6
+                );
             }
         }
         text.push('\n');
@@ -79,10 +85,11 @@ pub enum Segment {
     Settle,
 }
 
-/// The plan: numbered steps by segment, the point of no return, predicted times where there are.
+/// The plan: numbered steps with their ids (for `--until`) by segment, the point of no return, predicted times where there are.
 pub fn plan(lines: &[PlanLine], color: bool) -> String {
     let paint = Paint(color);
     let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0).min(64);
+    let id_width = lines.iter().map(|line| line.id.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     let mut segment = None;
     let mut returned = false;
@@ -104,7 +111,8 @@ pub fn plan(lines: &[PlanLine], color: bool) -> String {
             Some(time) => format!("{title:width$}  {}", paint.dim(&about(time))),
             None => title.into_owned(),
         };
-        let _ = writeln!(text, "{:4}  {entry}", index + 1);
+        let id = paint.dim(&format!("{:id_width$}", escape(&line.id)));
+        let _ = writeln!(text, "{:4}  {id}  {entry}", index + 1);
     }
     text
 }
@@ -142,7 +150,7 @@ pub fn status(view: &View, now: Timestamp) -> String {
     let _ = writeln!(text, "  {}", standing(view, now));
     for step in &view.steps {
         let (sign, said) = match (&step.undo, &step.state) {
-            (Some(undo), _) => (sign_of(undo), words::outcome(undo).0.to_owned()),
+            (Some(undo), _) => (sign_of(undo), ended(undo, Duration::ZERO)),
             (None, StepState::Running) => {
                 ("▸", format!("running for {}", words::whole_secs(span(step.began, now))))
             }
@@ -152,8 +160,10 @@ pub fn status(view: &View, now: Timestamp) -> String {
         let _ = writeln!(text, "  {sign} {:>2}  {}: {said}", step.number, escape(&step.title));
     }
     for activity in &view.activities {
-        let name = escape(&activity.progress.activity).into_owned();
-        let _ = writeln!(text, "        {name}: {}", words::figures(activity, now).join(", "));
+        let name = escape(&activity.progress.activity);
+        let mut figures = words::figures(activity, now);
+        figures.extend(words::left(activity, now));
+        let _ = writeln!(text, "        {name}: {}", figures.join(", "));
     }
     if let Some(downtime) = view.downtime(now) {
         let running = if view.downtime_running().is_some() { ", and counting" } else { "" };
@@ -167,9 +177,9 @@ pub fn status(view: &View, now: Timestamp) -> String {
 }
 
 fn standing(view: &View, now: Timestamp) -> String {
-    let done = format!("{} of {} steps have ended", view.steps_ended(), view.steps_total);
+    let done = format!("{} of {} steps are done", view.steps_done(), view.steps_total);
     match (&view.finished, view.latest) {
-        (Some(finished), _) => format!("{}; {done}", words::result(finished.exit)),
+        (Some(finished), _) => format!("{}; {done}", words::result(&view.verb, finished.exit)),
         (None, Some(latest)) => {
             format!("not ended; {done}; last heard of {} ago", words::whole_secs(span(latest, now)))
         }
@@ -183,7 +193,9 @@ fn ended(outcome: &StepOutcome, took: Duration) -> String {
         StepOutcome::Skipped { reason } => format!("skipped: {}", escape(reason)),
         StepOutcome::Failed { error } => format!("failed: {}", hanging(error, 8)),
         StepOutcome::UndoFailed { error } => format!("undo failed: {}", hanging(error, 8)),
-        StepOutcome::AlreadyTrue { .. } | StepOutcome::Undone => words::outcome(outcome).0.to_owned(),
+        StepOutcome::AlreadyTrue { .. } | StepOutcome::Undone => {
+            words::outcome(outcome).0.to_owned()
+        }
     }
 }
 

@@ -41,6 +41,16 @@ pub fn hanging(text: &str, indent: usize) -> String {
     block
 }
 
+/// `text` on one line and in at most `columns`, with an ellipsis where it was cut.
+pub(super) fn clip(text: &str, columns: usize) -> String {
+    let line = escape(text);
+    if line.chars().count() <= columns {
+        return line.into_owned();
+    }
+    let kept: String = line.chars().take(columns.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
 pub(super) fn is_unsafe(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

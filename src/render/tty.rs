@@ -9,14 +9,14 @@ use jiff::Timestamp;
 
 use super::live::{self, TITLE_COLUMN};
 use super::outlet::Sink;
-use super::text::{Paint, escape, hanging};
-use super::view::View;
+use super::text::{Paint, clip, escape, hanging};
+use super::view::{View, span};
 use super::{tables, words};
 use crate::event::{Event, Level, Stamped, StepOutcome};
 use crate::units::duration;
 
-/// How far texts are indented that stand under a title.
-const HANGING: usize = TITLE_COLUMN + 2;
+/// Less room than this is not used for what was seen.
+const ASIDE_COLUMNS_MIN: usize = 12;
 const REDRAW: Duration = Duration::from_millis(100);
 
 pub(super) struct Tty {
@@ -84,7 +84,10 @@ impl Tty {
                 let title = paint.bold(&format!("{}{again}", escape(verb)));
                 Some(format!("{title}  {}", paint.dim(&format!("run {}", escape(run)))))
             }
-            Event::StepStarted { .. } | Event::Progress(_) | Event::DowntimeStarted => None,
+            Event::StepStarted { .. } | Event::Progress(_) => None,
+            Event::DowntimeStarted => {
+                Some(format!("{}  downtime started: nobody can post", paint.red("■")))
+            }
             Event::StepFinished { step, outcome, millis } => {
                 Some(self.step_line(step, outcome, Duration::from_millis(*millis)))
             }
@@ -92,9 +95,9 @@ impl Tty {
                 let time = duration(Duration::from_millis(*millis));
                 Some(format!("{}  downtime over after {}", paint.green("■"), paint.bold(&time)))
             }
-            Event::PointOfNoReturn => Some(paint.yellow(
-                "── point of no return: from here on the run only goes forward ──",
-            )),
+            Event::PointOfNoReturn => Some(
+                paint.yellow("── point of no return: from here on the run only goes forward ──"),
+            ),
             Event::Finding { level, subject, text, remedy } => {
                 let color = match level {
                     Level::Ok => return None,
@@ -121,30 +124,33 @@ impl Tty {
         let title = escape(step.map_or(id, |step| &step.title));
         let sign = tables::sign_of(outcome);
         let (word, detail) = words::outcome(outcome);
+        let took = duration(took);
         let (sign, time, said) = match outcome {
-            StepOutcome::Done { .. } => (paint.green(sign), duration(took), String::new()),
+            StepOutcome::Done { .. } => (paint.green(sign), &*took, self.aside("", detail, &title)),
             StepOutcome::AlreadyTrue { .. } | StepOutcome::Skipped { .. } => {
-                (paint.dim(sign), String::new(), format!("  {}", paint.dim(word)))
+                (paint.dim(sign), "", self.aside(word, detail, &title))
             }
-            StepOutcome::Failed { .. } => (paint.red(sign), duration(took), String::new()),
-            StepOutcome::Undone => (paint.yellow(sign), String::new(), format!("  {word}")),
+            StepOutcome::Undone => (paint.yellow(sign), "", format!("  {word}")),
+            StepOutcome::Failed { .. } => (paint.red(sign), &*took, below(detail)),
             StepOutcome::UndoFailed { .. } => {
-                (paint.red(sign), String::new(), format!("  {}", paint.red(word)))
+                (paint.red(sign), "", format!("  {}{}", paint.red(word), below(detail)))
             }
         };
-        let mut line = format!("{sign} {place}  {time:>10}  {title}{said}");
-        if !detail.is_empty() {
-            let detail = hanging(detail, HANGING);
-            let detail = match outcome {
-                StepOutcome::Failed { .. } | StepOutcome::UndoFailed { .. } => detail,
-                StepOutcome::Done { .. }
-                | StepOutcome::AlreadyTrue { .. }
-                | StepOutcome::Skipped { .. }
-                | StepOutcome::Undone => paint.dim(&detail),
-            };
-            line.push_str(&format!("\n{:HANGING$}{detail}", ""));
+        format!("{sign} {place}  {time:>10}  {title}{said}")
+    }
+
+    /// What was seen, dim, in what is left of the line; the report has all of it.
+    fn aside(&self, word: &str, detail: &str, title: &str) -> String {
+        let text = match (word, detail) {
+            ("", detail) => detail.to_owned(),
+            (word, "") => word.to_owned(),
+            (word, detail) => format!("{word}: {detail}"),
+        };
+        let left = (self.width)().saturating_sub(TITLE_COLUMN + title.chars().count() + 2);
+        if text.is_empty() || left < ASIDE_COLUMNS_MIN {
+            return String::new();
         }
-        line
+        format!("  {}", self.paint.dim(&clip(&text, left)))
     }
 
     fn said(&self, kind: &str, subject: &str, text: &str, remedy: Option<&str>) -> String {
@@ -156,7 +162,7 @@ impl Tty {
     }
 
     fn end_line(&self, exit: u8, millis: u64) -> String {
-        let result = words::result(exit);
+        let result = words::result(&self.view.verb, exit);
         let result = match exit {
             0 => self.paint.green(result),
             3 | 130 => self.paint.yellow(result),
@@ -172,6 +178,11 @@ impl Tty {
     }
 }
 
+/// An error in full, under the title.
+fn below(text: &str) -> String {
+    format!("\n{:TITLE_COLUMN$}{}", "", hanging(text, TITLE_COLUMN))
+}
+
 impl Sink for Tty {
     fn take(&mut self, stamped: &Stamped) {
         self.view.apply(stamped);
@@ -183,8 +194,9 @@ impl Sink for Tty {
     }
 
     fn tick(&mut self, now: Timestamp) {
-        let due = self.drawn.is_none_or(|drawn| super::view::span(drawn, now) >= REDRAW);
-        if due {
+        // A clock that was set back does not stop the drawing.
+        let fresh = |drawn| now >= drawn && span(drawn, now) < REDRAW;
+        if !self.drawn.is_some_and(fresh) {
             self.draw(now);
         }
     }

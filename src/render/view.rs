@@ -38,6 +38,8 @@ pub struct View {
     pub problems: Listed<Problem>,
     pub notes: Listed<Note>,
     pub finished: Option<Finished>,
+    /// How many steps have ended, or were undone, so far.
+    pub endings: usize,
     /// When the newest event was emitted.
     pub latest: Option<Timestamp>,
 }
@@ -105,8 +107,8 @@ pub struct Problem {
 pub struct Note {
     pub at: Timestamp,
     pub text: String,
-    /// How many steps had ended when it was told: a note after the last is about what to do next.
-    pub steps_ended: usize,
+    /// [`View::endings`] when it was told: a note after the last is about what to do next.
+    pub endings: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -149,8 +151,9 @@ impl View {
         self.steps.iter().filter(|step| step.state == StepState::Running)
     }
 
-    pub fn steps_ended(&self) -> usize {
-        self.steps.iter().filter(|step| matches!(step.state, StepState::Ended { .. })).count()
+    /// How many steps have had their effect, or need not have it, and were not undone.
+    pub fn steps_done(&self) -> usize {
+        self.steps.iter().filter(|step| step.is_done()).count()
     }
 
     /// Since when nobody can post, if that is so.
@@ -174,8 +177,25 @@ impl View {
 
     /// The notes that came after the last step: what is left for the operator to do.
     pub fn next_steps(&self) -> impl Iterator<Item = &Note> {
-        let ended = self.steps_ended();
-        self.notes.kept.iter().filter(move |note| note.steps_ended == ended)
+        self.notes.kept.iter().filter(|note| note.endings == self.endings)
+    }
+}
+
+impl Step {
+    /// Whether it ended well and still counts.
+    pub fn is_done(&self) -> bool {
+        let well = match &self.state {
+            StepState::Running | StepState::Interrupted => false,
+            StepState::Ended { outcome, .. } => match outcome {
+                StepOutcome::Done { .. }
+                | StepOutcome::AlreadyTrue { .. }
+                | StepOutcome::Skipped { .. } => true,
+                StepOutcome::Failed { .. }
+                | StepOutcome::Undone
+                | StepOutcome::UndoFailed { .. } => false,
+            },
+        };
+        well && self.undo.is_none()
     }
 }
 

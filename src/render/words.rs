@@ -11,10 +11,11 @@ use crate::units::{Bytes, count, duration};
 /// After this long without a word an activity is called silent.
 const SILENCE_SECS: u64 = 15;
 
-/// What an exit code says about the run. `docs/exit-codes.md` has the long form.
-pub fn result(exit: u8) -> &'static str {
+/// What an exit code says about a run of `verb`. `docs/exit-codes.md` has the long form.
+pub fn result(verb: &str, exit: u8) -> &'static str {
     match exit {
         0 => "done",
+        1 if matches!(verb, "files" | "db" | "dns" | "bench") => "failed",
         1 => "failed; the old server serves as before",
         2 => "wrong arguments or configuration; nothing was done",
         3 => "done, with problems",
@@ -56,7 +57,7 @@ pub(super) fn items(activity: &str) -> &'static str {
     }
 }
 
-/// The figures of an activity: how much, how fast, how much longer, and what it is at.
+/// The figures of an activity: how much and how fast.
 pub(super) fn figures(activity: &Activity, now: Timestamp) -> Vec<String> {
     let mut parts = Vec::new();
     let figures = &activity.progress;
@@ -65,7 +66,9 @@ pub(super) fn figures(activity: &Activity, now: Timestamp) -> Vec<String> {
         Some(total) => {
             parts.push(format!("{} of {} {noun}", count(figures.items_done), count(total)));
         }
-        None if figures.items_done > 0 => parts.push(format!("{} {noun}", count(figures.items_done))),
+        None if figures.items_done > 0 => {
+            parts.push(format!("{} {noun}", count(figures.items_done)))
+        }
         None => {}
     }
     match figures.bytes_total {
@@ -84,10 +87,14 @@ pub(super) fn figures(activity: &Activity, now: Timestamp) -> Vec<String> {
     if let Some(rate) = activity.bytes.per_sec().filter(|rate| *rate >= 0.5) {
         parts.push(format!("{}/s", Bytes(rate as u64)));
     }
-    if let Some(left) = activity.left().filter(|left| !left.is_zero()) {
-        parts.push(format!("{} left", whole_secs(left)));
-    }
     parts
+}
+
+/// How much longer an activity takes, if that can be told.
+pub(super) fn left(activity: &Activity, now: Timestamp) -> Option<String> {
+    let heard = span(activity.heard, now).as_secs() < SILENCE_SECS;
+    let left = activity.left().filter(|left| heard && !left.is_zero())?;
+    Some(format!("{} left", whole_secs(left)))
 }
 
 /// A duration without fractions of a second, for figures that change while one reads them.

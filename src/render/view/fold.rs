@@ -56,8 +56,7 @@ impl View {
                 remedy: remedy.clone(),
             }),
             Event::Note { text } => {
-                let steps_ended = self.steps_ended();
-                self.notes.push(Note { at, text: text.clone(), steps_ended });
+                self.notes.push(Note { at, text: text.clone(), endings: self.endings });
             }
             Event::RunFinished { run, exit, millis } => {
                 self.run.get_or_insert_with(|| run.clone());
@@ -103,6 +102,7 @@ impl View {
     }
 
     fn finish_step(&mut self, at: Timestamp, id: &str, outcome: &StepOutcome, took: Duration) {
+        self.endings += 1;
         self.activities.retain(|activity| activity.step.as_deref() != Some(id));
         let index = self.steps.iter().position(|step| step.id == id).unwrap_or_else(|| {
             self.steps.push(unheard_of(id, at.checked_sub(took).unwrap_or(at)));
