@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::nginx::{self, Kind, NginxError, Passage, Place, Record, Site, syntax};
-use super::probe::{self, Front, ProbeError};
+use super::probe::{self, Front, ProbeError, Sight};
 
 /// What people see; nginx reads it as one word, whose length it limits to 4,096 bytes.
 const PAGE: &str = include_str!("maintenance/page.html");
@@ -47,29 +47,9 @@ pub async fn is_on(front: &Front<'_>) -> Result<Sight, ProbeError> {
     Ok(Sight { on: response.status == 503 && retry_after.is_some(), evidence })
 }
 
-/// What a request through nginx showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
-    pub on: bool,
-    pub evidence: String,
-}
-
-/// Waits until requests through nginx are answered as wanted: a reload is done in the background,
-/// and old workers may take a connection for a moment. Gives the last sight within `limit`.
+/// Waits until requests through nginx are steadily answered as wanted; gives the last sight.
 pub async fn wait_until(front: &Front<'_>, on: bool, limit: Duration) -> Result<Sight, ProbeError> {
-    /// As many answers in a row must be as wanted.
-    const IN_A_ROW: usize = 3;
-    let deadline = tokio::time::Instant::now() + limit;
-    let mut agreeing = 0;
-    loop {
-        let sight = is_on(front).await;
-        let agrees = sight.as_ref().is_ok_and(|sight| sight.on == on);
-        agreeing = if agrees { agreeing + 1 } else { 0 };
-        if agreeing == IN_A_ROW || tokio::time::Instant::now() >= deadline {
-            return sight;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    probe::wait_steady(on, limit, || is_on(front)).await
 }
 
 fn passages(

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::Request;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
 
 use crate::error::{Advice, Retry};
 use crate::host::{Address, Host, HostError};
@@ -134,6 +135,38 @@ impl Front<'_> {
     fn url(&self, path: &str) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path} at {}", self.name, self.address)
+    }
+}
+
+/// What a request showed of a change to nginx: whether it is in force, and the evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    pub on: bool,
+    pub evidence: String,
+}
+
+/// Looks again and again until what is seen is as `wanted` for a while: after a reload the old
+/// workers go on taking connections until nginx tells them to stop, 100 ms after the new ones
+/// began, so that a single answer proves nothing. Gives the last sight when `limit` is over.
+pub async fn wait_steady<F>(
+    wanted: bool,
+    limit: Duration,
+    look: impl Fn() -> F,
+) -> Result<Sight, ProbeError>
+where
+    F: Future<Output = Result<Sight, ProbeError>>,
+{
+    const STEADY: Duration = Duration::from_millis(250);
+    let deadline = Instant::now() + limit;
+    let mut since = None;
+    loop {
+        let sight = look().await;
+        let now = Instant::now();
+        since = sight.as_ref().is_ok_and(|sight| sight.on == wanted).then(|| since.unwrap_or(now));
+        if since.is_some_and(|since| now - since >= STEADY) || now >= deadline {
+            return sight;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

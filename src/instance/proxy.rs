@@ -7,10 +7,10 @@
 //! redirect. A maintenance passage is replaced in the same edit, so there is no gap between.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use super::maintenance::Sight;
 use super::nginx::{self, Kind, NginxError, Passage, Place, Record, Server, Site, plain};
-use super::probe::{self, Front, ProbeError};
+use super::probe::{self, Front, ProbeError, Sight};
 use crate::host::{Command, RunAs, run};
 
 /// Where requests go.
@@ -61,6 +61,11 @@ pub async fn is_on(front: &Front<'_>) -> Result<Sight, ProbeError> {
         on: passed_on && response.status < 500,
         evidence: format!("{}, {by}", response.status),
     })
+}
+
+/// Waits until requests to the old nginx are steadily answered by the new server (or no longer).
+pub async fn wait_until(front: &Front<'_>, on: bool, limit: Duration) -> Result<Sight, ProbeError> {
+    probe::wait_steady(on, limit, || is_on(front)).await
 }
 
 /// On the new server: takes the client's address from what the old server, which connects from

@@ -67,6 +67,13 @@ pub fn remove(bytes: &[u8], kind: Kind) -> Vec<u8> {
     while let Some(start) = find(rest, begin.as_bytes()) {
         let inside = &rest[start + begin.len()..];
         let Some(length) = find(inside, end.as_bytes()) else { break };
+        if let Some(next) = find(&inside[..length], begin.as_bytes()) {
+            // The end of the first is gone: what lies between is not known to be ours.
+            let damaged = start + begin.len() + next;
+            kept.extend_from_slice(&rest[..damaged]);
+            rest = &rest[damaged..];
+            continue;
+        }
         kept.extend_from_slice(&rest[..start]);
         rest = &inside[length + end.len()..];
     }
