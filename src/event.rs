@@ -118,6 +118,40 @@ pub enum Level {
     Refusal,
 }
 
+/// What a read-only look at the two servers found, with the remedy where there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub level: Level,
+    pub subject: String,
+    pub text: String,
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    pub fn ok(subject: &str, text: impl Into<String>) -> Self {
+        Finding::new(Level::Ok, subject, text, None)
+    }
+
+    pub fn warning(subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
+        Finding::new(Level::Warning, subject, text, remedy)
+    }
+
+    pub fn refusal(subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
+        Finding::new(Level::Refusal, subject, text, remedy)
+    }
+
+    fn new(level: Level, subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
+        Finding { level, subject: subject.to_owned(), text: text.into(), remedy }
+    }
+}
+
+impl From<Finding> for Event {
+    fn from(finding: Finding) -> Event {
+        let Finding { level, subject, text, remedy } = finding;
+        Event::Finding { level, subject, text, remedy }
+    }
+}
+
 /// A monitor that tells nobody.
 pub struct Silent;
 

@@ -163,7 +163,8 @@ impl Runner<'_> {
                 Err(Halt::Failed(cause)) if stage.segment == Segment::Settle => {
                     problems += 1;
                     let text = cause.error.one_line();
-                    self.monitor.emit(Event::Problem { subject: cause.step, text });
+                    let remedy = cause.error.hint().map(str::to_owned);
+                    self.monitor.emit(Event::Problem { subject: cause.step, text, remedy });
                 }
                 Err(Halt::Journal(error)) if self.log.state().past_no_return => {
                     return Err(error.into());

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Cause, Ending, Runner, TRIES, pause};
-use crate::error::Retry;
+use crate::error::{Advice, Retry};
 use crate::event::{Event, StepOutcome};
 use crate::migration::record::Fact;
 use crate::migration::step::{Step, StepError};
@@ -53,8 +53,8 @@ impl Runner<'_> {
     }
 
     fn complain(&self, error: &crate::journal::JournalError) {
-        let text = crate::error::one_line(error);
-        self.monitor.emit(Event::Problem { subject: "journal".into(), text });
+        let (text, remedy) = (crate::error::one_line(error), error.hint());
+        self.monitor.emit(Event::Problem { subject: "journal".into(), text, remedy });
     }
 
     fn tell(&self, step: &str, outcome: StepOutcome) {
