@@ -4,3 +4,4 @@
 mod harness;
 
 mod instance_network;
+mod ssh;
