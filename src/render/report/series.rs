@@ -11,7 +11,7 @@ use crate::event::{Event, Progress, Stamped};
 use crate::render::rate::started_anew;
 use crate::render::view::span;
 use crate::render::words::items;
-use crate::units::{Bytes, counted, duration};
+use crate::units::{Bytes, count, duration};
 
 /// How many columns a curve has at most; none is shorter than a second.
 const COLUMNS_MAX: usize = 120;
@@ -44,7 +44,7 @@ impl Series {
         if self.counts_bytes() {
             format!("{}/s", Bytes(per_sec as u64))
         } else {
-            format!("{} {}/s", crate::units::count(per_sec as u64), items(&self.activity))
+            format!("{} {}/s", count(per_sec as u64), items(&self.activity).0)
         }
     }
 
@@ -52,7 +52,11 @@ impl Series {
     pub fn summary(&self, zone: &TimeZone) -> String {
         let mut amounts = Vec::new();
         if self.items > 0 {
-            amounts.push(counted(self.items, items(&self.activity).trim_end_matches('s')));
+            let (several, one) = items(&self.activity);
+            amounts.push(match self.items {
+                1 => format!("1 {one}"),
+                items => format!("{} {several}", count(items)),
+            });
         }
         if self.bytes > 0 {
             amounts.push(Bytes(self.bytes).to_string());
