@@ -1,0 +1,7 @@
+//! The live tests: one binary, one module for each part, real servers on loopback.
+
+#[allow(dead_code, reason = "each part uses its own share of the harness")]
+mod harness;
+
+mod instance_network;
+mod ssh;
