@@ -1,0 +1,3 @@
+//! Real servers on loopback, each with a directory and a port of its own, stopped when dropped.
+
+pub mod postgres;
