@@ -114,7 +114,7 @@ impl Kind {
                      'DEFAULT ' || pg_get_expr(d.adbin, d.adrelid),
                      nullif('IDENTITY ' || x.attidentity::text, 'IDENTITY '),
                      nullif('GENERATED ' || x.attgenerated::text, 'GENERATED '),
-                     CASE WHEN x.attstorage <> t.typstorage THEN 'STORAGE ' || x.attstorage END,
+                     CASE WHEN x.attstorage <> t.typstorage THEN 'STORAGE ' || x.attstorage::text END,
                      x.attoptions::text)
                  FROM pg_attribute x JOIN pg_class c ON c.oid = x.attrelid
                  JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = x.atttypid
@@ -151,7 +151,7 @@ impl Kind {
             ),
             Kind::Trigger => format!(
                 "SELECT {relation_name} || ' ' || quote_ident(x.tgname),
-                     pg_get_triggerdef(x.oid) || ' ' || x.tgenabled {} AND NOT x.tgisinternal",
+                     pg_get_triggerdef(x.oid) || ' ' || x.tgenabled::text {} AND NOT x.tgisinternal",
                 within("pg_trigger", "tgrelid")
             ),
             Kind::Function => format!(
@@ -197,7 +197,7 @@ impl Kind {
             ),
             Kind::Rule => format!(
                 "SELECT {relation_name} || ' ' || quote_ident(x.rulename),
-                     pg_get_ruledef(x.oid) || ' ' || x.ev_enabled {} AND x.rulename <> '_RETURN'",
+                     pg_get_ruledef(x.oid) || ' ' || x.ev_enabled::text {} AND x.rulename <> '_RETURN'",
                 within("pg_rewrite", "ev_class")
             ),
             Kind::Statistics => format!(

@@ -106,7 +106,7 @@ fn duplicate(cause: &str) -> Option<String> {
 fn cause(stderr: &str) -> String {
     let lines: Vec<&str> = stderr.lines().map(str::trim_end).collect();
     let told = |line: &&str| line.contains("error:") || line.contains("FATAL:");
-    let Some(first) = lines.iter().position(|line| told(line)) else {
+    let Some(first) = lines.iter().position(&told) else {
         return lines.iter().rev().find(|line| !line.is_empty()).unwrap_or(&"").trim().to_owned();
     };
     let mut text = lines[first].to_owned();
