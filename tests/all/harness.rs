@@ -1,3 +1,8 @@
-//! Real servers on loopback, each with a directory and a port of its own, stopped when dropped.
+//! Real servers on loopback for the tests and the sandbox: each is a plain struct that owns its
+//! directory and its processes, says where it listens, and stops when it is dropped. Nothing here
+//! uses the library that is under test.
 
 pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod sshd;

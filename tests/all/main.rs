@@ -1,6 +1,6 @@
-//! Every test that needs real servers, in one binary: see `harness`.
-
-#[allow(dead_code, reason = "the harness also serves the sandbox program, which uses other parts")]
-mod harness;
+//! The integration tests: one binary, one module a part, real servers on loopback.
 
 mod database;
+#[allow(dead_code, reason = "each test module uses its part of the harness")]
+mod harness;
+mod ssh;
