@@ -3,6 +3,7 @@
 //! when the test panics. Nothing here uses the library under test.
 
 pub mod nginx;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis;

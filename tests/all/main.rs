@@ -3,5 +3,6 @@
 #[allow(dead_code, reason = "each part uses its own share of the harness")]
 mod harness;
 
+mod database;
 mod instance_network;
 mod ssh;
