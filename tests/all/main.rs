@@ -5,4 +5,6 @@ mod harness;
 
 mod database;
 mod instance_network;
+mod layers;
+mod sandbox;
 mod ssh;
