@@ -28,6 +28,7 @@ pub use outlet::Outlet;
 use plain::Detail;
 pub use tables::{PlanLine, Segment, findings, plan, problems, status};
 use text::Paint;
+pub use text::table;
 pub use view::View;
 pub use words::result;
 
