@@ -1,6 +1,6 @@
 //! Events made visible: on a terminal, as plain lines, as JSON, and as the report of a run.
 //!
-//! In flow [`Event`](crate::event::Event)s, folded into a [`view`]; out flows text. It knows
+//! In flow [`Event`]s, folded into a [`view`]; out flows text. It knows
 //! nothing of plans, configurations or engines, and nothing but its [`Outlet`]s writes anywhere.
 
 pub mod events;
