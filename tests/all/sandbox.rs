@@ -95,7 +95,10 @@ fn a_server_that_was_put_back_is_as_it_was_and_anything_left_is_found() {
     fs::write(sandbox.old.live().join("public/500.html.orig"), "left behind").unwrap();
     sandbox.new.postgres.sql("postgres", "CREATE DATABASE mastodon_production");
     let problems = sandbox.source_changes(&old).join("\n");
-    assert!(problems.contains("mastodon-web.service: active and enabled became inactive"), "{problems}");
+    assert!(
+        problems.contains("mastodon-web.service: active and enabled became inactive"),
+        "{problems}"
+    );
     assert!(problems.contains("500.html.orig\" appeared"), "{problems}");
     let problems = sandbox.target_changes(&new).join("\n");
     assert!(problems.contains("the databases"), "{problems}");
@@ -118,7 +121,13 @@ fn nothing_outlives_the_sandbox() {
 /// The recipe by hand, first part: no writes any more, and no way back by a reboot.
 fn stop_old(sandbox: &Sandbox) {
     let old = &sandbox.old;
-    old.systemctl(&["kill", "-s", "TSTP", "mastodon-sidekiq.service", "mastodon-sidekiq-pull.service"]);
+    old.systemctl(&[
+        "kill",
+        "-s",
+        "TSTP",
+        "mastodon-sidekiq.service",
+        "mastodon-sidekiq-pull.service",
+    ]);
     let names = old.unit_names();
     for verb in ["stop", "disable", "mask"] {
         let words: Vec<&str> = [verb].into_iter().chain(names.iter().map(String::as_str)).collect();

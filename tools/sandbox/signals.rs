@@ -17,7 +17,8 @@ impl Interrupted {
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("start the runtime").block_on(async {
-                let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+                let kinds =
+                    [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
                 let [mut first, mut second, mut third] =
                     kinds.map(|kind| signal(kind).expect("signals can be taken over"));
                 loop {

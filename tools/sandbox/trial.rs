@@ -80,7 +80,8 @@ struct Run {
 fn migrate(sandbox: &Sandbox, request: &Request, interrupted: &Interrupted) -> Result<Run, String> {
     fs::create_dir_all(&request.keep).map_err(|error| error.to_string())?;
     let events = request.keep.join("events.jsonl");
-    let mut copy = File::create(&events).map_err(|error| format!("{}: {error}", events.display()))?;
+    let mut copy =
+        File::create(&events).map_err(|error| format!("{}: {error}", events.display()))?;
     let started = Instant::now();
     let mut child = Command::new(&request.program)
         .arg("--config")
@@ -174,8 +175,11 @@ fn keep_reports(sandbox: &Sandbox, keep: &Path) {
 /// The newest HTML page in `keep`, or `keep` itself.
 fn report(keep: &Path) -> PathBuf {
     let entries = fs::read_dir(keep).into_iter().flatten().flatten();
-    let pages = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "html"));
-    let newest = pages.max_by_key(|path| fs::metadata(path).and_then(|found| found.modified()).ok());
+    let pages = entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "html"));
+    let newest =
+        pages.max_by_key(|path| fs::metadata(path).and_then(|found| found.modified()).ok());
     newest.unwrap_or_else(|| keep.to_owned())
 }
 

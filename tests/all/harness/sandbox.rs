@@ -68,7 +68,13 @@ impl Options {
 
     /// What `tools/try` moves.
     pub fn full() -> Self {
-        Options { statuses: 100_000, files: 3_000, jobs: 300, job_millis: 2_000, ..Options::small() }
+        Options {
+            statuses: 100_000,
+            files: 3_000,
+            jobs: 300,
+            job_millis: 2_000,
+            ..Options::small()
+        }
     }
 }
 
@@ -115,8 +121,7 @@ impl Sandbox {
         let jobs = seed::fill(&old, &secrets.cipher(), options);
         let token = "SELECT token FROM oauth_access_tokens WHERE resource_owner_id = 1";
         let token = old.postgres.sql(DATABASE, token).trim().to_owned();
-        let sandbox =
-            Sandbox { old, new, certificate, token, jobs, dir, _temporary: temporary };
+        let sandbox = Sandbox { old, new, certificate, token, jobs, dir, _temporary: temporary };
         sandbox.write_config(&sandbox.config());
         sandbox.old.start_services();
         sandbox.wait_for_services(&sandbox.old);
@@ -188,9 +193,10 @@ impl Drop for Sandbox {
 }
 
 fn base_dir(options: &Options) -> (PathBuf, Option<TempDir>) {
-    let temporary = options.dir.is_none().then(|| {
-        tempfile::Builder::new().prefix("sandbox-").tempdir().expect("a directory")
-    });
+    let temporary = options
+        .dir
+        .is_none()
+        .then(|| tempfile::Builder::new().prefix("sandbox-").tempdir().expect("a directory"));
     let dir = match (&options.dir, &temporary) {
         (Some(dir), _) => dir.clone(),
         (None, Some(temporary)) => temporary.path().to_owned(),

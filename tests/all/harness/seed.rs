@@ -47,7 +47,8 @@ fn rows(side: &Side, options: &Options) {
     let tables = include_str!("seed/tables.sql").replace("@SALT@", &random::hex(16));
     let rows = include_str!("seed/rows.sql").replace("@BASE_MS@", &base_ms.to_string());
     let indexes = include_str!("seed/indexes.sql");
-    side.postgres.sql(DATABASE, &format!("{settings}{tables}\n{rows}\n{indexes}\nRESET ROLE; ANALYZE;"));
+    side.postgres
+        .sql(DATABASE, &format!("{settings}{tables}\n{rows}\n{indexes}\nRESET ROLE; ANALYZE;"));
 }
 
 /// Gives every user with a second factor a secret that only this instance can read.

@@ -87,12 +87,18 @@ pub fn write_units(plan: &Plan<'_>, live: &Path, user: Option<&str>) {
     );
     let node = format!("Environment=\"NODE_ENV=production\"\nEnvironment=\"PORT=%i\"\n{bind}");
     let streaming = service("mastodon-streaming on port %I", &node, "streaming")
-        .replace("After=network.target\n", "After=network.target\nPartOf=mastodon-streaming.service\n")
+        .replace(
+            "After=network.target\n",
+            "After=network.target\nPartOf=mastodon-streaming.service\n",
+        )
         .replace("multi-user.target\n", "multi-user.target mastodon-streaming.service\n");
     write("mastodon-streaming@.service", streaming);
     let cleaning = service("mastodon-media-remove", rails, "tootctl media remove --days=30");
     let cleaning = cleaning.replace("Type=simple", "Type=oneshot").replace("Restart=always\n", "");
-    write("mastodon-media-remove.service", cleaning.replace("\n[Install]\nWantedBy=multi-user.target\n", ""));
+    write(
+        "mastodon-media-remove.service",
+        cleaning.replace("\n[Install]\nWantedBy=multi-user.target\n", ""),
+    );
     write(
         "mastodon-media-remove.timer",
         "[Unit]\nDescription=Schedules a media remove every day\n\n[Timer]\nOnCalendar=daily\n\n\

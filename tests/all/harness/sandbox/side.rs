@@ -160,12 +160,14 @@ impl Side {
     }
 
     pub fn web_is_healthy(&self) -> bool {
-        web::get_plain(self.address, self.web_port, "/health").is_ok_and(|found| found.body == b"OK")
+        web::get_plain(self.address, self.web_port, "/health")
+            .is_ok_and(|found| found.body == b"OK")
     }
 
     pub fn streaming_is_healthy(&self) -> bool {
         let path = "/api/v1/streaming/health";
-        web::get_plain(self.address, self.streaming_port, path).is_ok_and(|found| found.body == b"OK")
+        web::get_plain(self.address, self.streaming_port, path)
+            .is_ok_and(|found| found.body == b"OK")
     }
 
     /// Writes `.env.production`, 0600 and Mastodon's own.

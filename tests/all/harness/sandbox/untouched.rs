@@ -39,7 +39,10 @@ impl Snapshot {
         let mut found = self.files.differences(&later.files);
         for (was, is) in self.units.iter().zip(&later.units) {
             if was != is {
-                found.push(format!("{}: {} and {} became {} and {}", was.0, was.1, was.2, is.1, is.2));
+                found.push(format!(
+                    "{}: {} and {} became {} and {}",
+                    was.0, was.1, was.2, is.1, is.2
+                ));
             }
         }
         let texts = [

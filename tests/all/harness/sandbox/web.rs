@@ -86,7 +86,11 @@ fn parse(bytes: &[u8]) -> io::Result<Answer> {
         .collect();
     let answer = Answer { status: status.ok_or_else(broken)?, headers, body: Vec::new() };
     let chunked = answer.header("transfer-encoding") == Some("chunked");
-    let body = if chunked { dechunk(&bytes[end + 4..]).ok_or_else(broken)? } else { bytes[end + 4..].to_vec() };
+    let body = if chunked {
+        dechunk(&bytes[end + 4..]).ok_or_else(broken)?
+    } else {
+        bytes[end + 4..].to_vec()
+    };
     Ok(Answer { body, ..answer })
 }
 
@@ -94,7 +98,8 @@ fn dechunk(mut rest: &[u8]) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     loop {
         let end = rest.windows(2).position(|two| two == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&rest[..end]).ok()?.trim(), 16).ok()?;
+        let size =
+            usize::from_str_radix(std::str::from_utf8(&rest[..end]).ok()?.trim(), 16).ok()?;
         if size == 0 {
             return Some(body);
         }

@@ -110,7 +110,13 @@ impl Script {
         self.add(&["SET", "activity:statuses:local:1767225600", "512", "EX", "15552000"]);
         self.add(&["HSET", "trending_tags:used:20260101", "größe", "3", "ネコ", "5"]);
         self.add(&["SET", "subscribed:timeline:1", "1", "EX", "5400"]);
-        self.add_bytes(&[b"SET", b"cache:bin\x00\xff", b"\x04\x08o:\x00\r\n$5\r\n\xfe", b"EX", b"7200"]);
+        self.add_bytes(&[
+            b"SET",
+            b"cache:bin\x00\xff",
+            b"\x04\x08o:\x00\r\n$5\r\n\xfe",
+            b"EX",
+            b"7200",
+        ]);
         self.add(&["SET", "cache:empty", "", "PX", "7200123"]);
         let long = "x".repeat(300_000);
         self.add(&["SET", "cache:large", &long, "EX", "7200"]);

@@ -69,7 +69,9 @@ impl Application {
     /// Boots as Rails does, in production only.
     pub async fn boot() -> Result<Arc<Application>, Problem> {
         if std::env::var("RAILS_ENV").as_deref() != Ok("production") {
-            return Err("RAILS_ENV is not production: the development database is not set up".into());
+            return Err(
+                "RAILS_ENV is not production: the development database is not set up".into()
+            );
         }
         Application::connect().await
     }
@@ -88,7 +90,11 @@ impl Application {
         let redis = redis::Client::open(redis_url(&settings))?;
         let database = Mutex::new(None);
         let application = Application { settings, domain, cipher, database, redis };
-        application.database().await?.simple_query("SELECT max(version) FROM schema_migrations").await?;
+        application
+            .database()
+            .await?
+            .simple_query("SELECT max(version) FROM schema_migrations")
+            .await?;
         application.redis().await?;
         Ok(Arc::new(application))
     }

@@ -38,7 +38,9 @@ pub async fn perform(
     let worker = job["class"].as_str().unwrap_or_default();
     let first = &job["args"][0];
     match worker {
-        "DistributionWorker" => distribute(application, redis, first.as_i64().unwrap_or_default()).await?,
+        "DistributionWorker" => {
+            distribute(application, redis, first.as_i64().unwrap_or_default()).await?
+        }
         // Everything else talks to another server, which takes a while.
         _ => {
             let millis = first.as_u64().unwrap_or_default();

@@ -132,7 +132,8 @@ async fn record_work(process: &Process, redis: &mut MultiplexedConnection) -> Re
     let mut pipe = redis::pipe();
     pipe.atomic().cmd("UNLINK").arg(&key).ignore();
     for (number, job) in in_hand(process) {
-        let work = json!({"queue": job["queue"], "payload": job.to_string(), "run_at": now_secs() as u64});
+        let work =
+            json!({"queue": job["queue"], "payload": job.to_string(), "run_at": now_secs() as u64});
         pipe.cmd("HSET").arg(&key).arg(format!("w{number}")).arg(work.to_string()).ignore();
     }
     pipe.cmd("EXPIRE").arg(&key).arg(60).ignore();

@@ -22,7 +22,9 @@ pub async fn serve() -> Result<(), Problem> {
             let response: Response<Full<Bytes>> = match (health, pong) {
                 (true, Ok(_)) => answer(StatusCode::OK, "text/plain", "OK"),
                 (true, Err(_)) => answer(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "Redis"),
-                (false, _) => answer(StatusCode::NOT_FOUND, "application/json", "{\"error\":\"Not found\"}"),
+                (false, _) => {
+                    answer(StatusCode::NOT_FOUND, "application/json", "{\"error\":\"Not found\"}")
+                }
             };
             response
         }

@@ -53,7 +53,8 @@ fn version() -> Result<String, Problem> {
         let (_, after) = text.split_once(&format!("def {name}\n"))?;
         after.lines().next().map(|line| line.trim().to_owned())
     };
-    let numbers: Option<Vec<String>> = ["major", "minor", "patch"].into_iter().map(number).collect();
+    let numbers: Option<Vec<String>> =
+        ["major", "minor", "patch"].into_iter().map(number).collect();
     Ok(numbers.ok_or("lib/mastodon/version.rb is not what it was")?.join("."))
 }
 

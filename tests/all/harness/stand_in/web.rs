@@ -90,9 +90,13 @@ async fn route(application: &Application, request: Request<Incoming>) -> Result<
         (Method::GET, ["api", "v1" | "v2", "instance"]) => instance(application).await,
         (Method::GET, ["api", "v1", "statuses", id]) => show_status(application, id).await,
         (Method::GET, ["api", "v1", "timelines", "public"]) => public_timeline(application).await,
-        (Method::GET, ["api", "v1", "timelines", "home"]) => home_timeline(application, &request).await,
+        (Method::GET, ["api", "v1", "timelines", "home"]) => {
+            home_timeline(application, &request).await
+        }
         (Method::GET, ["users", name]) => actor(application, name).await,
-        (Method::GET, [".well-known", "webfinger"]) => webfinger(application, request.uri().query()).await,
+        (Method::GET, [".well-known", "webfinger"]) => {
+            webfinger(application, request.uri().query()).await
+        }
         (Method::GET, ["sandbox", "secrets"]) => secrets(application).await,
         (Method::POST, ["api", "v1", "statuses"]) => post_status(application, request).await,
         (Method::POST, ["api", "v2", "media"]) => upload(application, request).await,
@@ -109,7 +113,8 @@ async fn health(application: &Application) -> Result<Answer, Problem> {
 async fn instance(application: &Application) -> Result<Answer, Problem> {
     let database = application.database().await?;
     let title = "SELECT value FROM settings WHERE var = 'site_title'";
-    let title = database.query_opt(title, &[]).await?.and_then(|row| row.get::<_, Option<String>>(0));
+    let title =
+        database.query_opt(title, &[]).await?.and_then(|row| row.get::<_, Option<String>>(0));
     let title = title.unwrap_or_default();
     let count = "SELECT count(*) FROM users WHERE confirmed_at IS NOT NULL";
     let users: i64 = database.query_one(count, &[]).await?.get(0);
@@ -181,7 +186,8 @@ async fn webfinger(application: &Application, query: Option<&str>) -> Result<Ans
     let Some((user, domain)) = resource.trim_start_matches("acct:").split_once('@') else {
         return Ok(answer(StatusCode::BAD_REQUEST, "text/plain", ""));
     };
-    let known = "SELECT username FROM accounts WHERE lower(username) = lower($1) AND domain IS NULL";
+    let known =
+        "SELECT username FROM accounts WHERE lower(username) = lower($1) AND domain IS NULL";
     let row = application.database().await?.query_opt(known, &[&user]).await?;
     Ok(match row.filter(|_| domain == application.domain) {
         None => not_found(),
@@ -211,7 +217,8 @@ async fn post_status(
     let id: i64 = database.query_one(insert, &[&text, &account]).await?.get(0);
     let uri = format!("https://{}/statuses/{id}", application.domain);
     database.execute("UPDATE statuses SET uri = $2, url = $2 WHERE id = $1", &[&id, &uri]).await?;
-    jobs::push(&mut application.redis().await?, "default", "DistributionWorker", json!([id])).await?;
+    jobs::push(&mut application.redis().await?, "default", "DistributionWorker", json!([id]))
+        .await?;
     show_status(application, &id.to_string()).await
 }
 
@@ -235,7 +242,11 @@ async fn upload(application: &Application, request: Request<Incoming>) -> Result
         std::fs::write(dir.join(style).join(&name), content)?;
     }
     let url = dir.join("original").join(&name);
-    let url = format!("https://{}/{}", application.domain, url.display().to_string().replacen("public/", "", 1));
+    let url = format!(
+        "https://{}/{}",
+        application.domain,
+        url.display().to_string().replacen("public/", "", 1)
+    );
     Ok(json_answer(&json!({"id": id.to_string(), "type": "image", "url": url})))
 }
 
@@ -245,7 +256,9 @@ async fn bearer(
     request: &Request<Incoming>,
 ) -> Result<Option<i64>, Problem> {
     let header = request.headers().get("authorization").and_then(|value| value.to_str().ok());
-    let Some(token) = header.and_then(|value| value.strip_prefix("Bearer ")) else { return Ok(None) };
+    let Some(token) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
+        return Ok(None);
+    };
     let query = "SELECT u.account_id FROM oauth_access_tokens t JOIN users u ON u.id = t.resource_owner_id \
                  WHERE t.token = $1 AND t.revoked_at IS NULL";
     Ok(application.database().await?.query_opt(query, &[&token]).await?.map(|row| row.get(0)))
@@ -273,5 +286,9 @@ fn not_found() -> Answer {
 }
 
 fn unauthorized() -> Answer {
-    answer(StatusCode::UNAUTHORIZED, "application/json", "{\"error\":\"The access token is invalid\"}")
+    answer(
+        StatusCode::UNAUTHORIZED,
+        "application/json",
+        "{\"error\":\"The access token is invalid\"}",
+    )
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::{DATABASE, Sandbox, Side};
 use super::Verdict;
 
-const SETTLE_SECS_MAX: u64 = 60;
+const SETTLE_SECS_MAX: u64 = 10;
 
 /// One line for each key: name in hexadecimal, type, digest of its content in a canonical order,
 /// and whether it expires.
@@ -77,7 +77,8 @@ fn digests(side: &Side) -> BTreeMap<String, String> {
     let pair = |line: &str| {
         let (key, rest) = line.split_once(' ')?;
         let bytes = key.as_bytes().chunks(2).map(|pair| {
-            u8::from_str_radix(std::str::from_utf8(pair).unwrap_or_default(), 16).unwrap_or_default()
+            u8::from_str_radix(std::str::from_utf8(pair).unwrap_or_default(), 16)
+                .unwrap_or_default()
         });
         let key = String::from_utf8_lossy(&bytes.collect::<Vec<u8>>()).into_owned();
         Some((key, rest.to_owned()))
@@ -100,7 +101,8 @@ pub fn jobs_ran_once(sandbox: &Sandbox, verdict: &mut Verdict) {
         let (done, waiting, problems) = count_jobs(sandbox);
         if problems.is_empty() || Instant::now() > deadline {
             let all = sandbox.jobs.len();
-            let seen = format!("jobs: of {all} queued, {done} done and {waiting} waiting, each once");
+            let seen =
+                format!("jobs: of {all} queued, {done} done and {waiting} waiting, each once");
             return verdict.judge(seen, problems);
         }
         std::thread::sleep(Duration::from_millis(100));

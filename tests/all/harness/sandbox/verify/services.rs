@@ -74,17 +74,24 @@ pub fn new_answers(sandbox: &Sandbox, verdict: &mut Verdict) {
         }
     }
     match get(sandbox, &sandbox.new, &format!("/{media}")) {
-        Ok(found) if fs::read(sandbox.old.live().join("public").join(&media)).is_ok_and(|bytes| bytes == found.body) => {}
+        Ok(found)
+            if fs::read(sandbox.old.live().join("public").join(&media))
+                .is_ok_and(|bytes| bytes == found.body) => {}
         Ok(found) => problems.push(format!("new server: a media file answers {}", found.status)),
         Err(error) => problems.push(format!("new server: a media file: {error}")),
     }
-    verdict.judge("new server: health, actor, webfinger, timeline, streaming, media, secrets", problems);
+    verdict.judge(
+        "new server: health, actor, webfinger, timeline, streaming, media, secrets",
+        problems,
+    );
 }
 
 /// A post and an upload through the new nginx are there afterwards, and Sidekiq distributes.
 pub fn new_takes_posts(sandbox: &Sandbox, verdict: &mut Verdict) {
     match post(sandbox, &sandbox.new, "Hello from the new server") {
-        Ok(id) => verdict.saw(format!("new server: takes posts (status {id}) and distributes them")),
+        Ok(id) => {
+            verdict.saw(format!("new server: takes posts (status {id}) and distributes them"))
+        }
         Err(problem) => verdict.wrong(format!("new server: {problem}")),
     }
     let bytes = b"not really a picture, but bytes are bytes";
@@ -92,7 +99,9 @@ pub fn new_takes_posts(sandbox: &Sandbox, verdict: &mut Verdict) {
     let url = uploaded.map(|found| found.json()["url"].as_str().unwrap_or_default().to_owned());
     let path = url.unwrap_or_default().replace(&format!("https://{DOMAIN}"), "");
     match get(sandbox, &sandbox.new, &path) {
-        Ok(found) if found.body == bytes => verdict.saw("new server: takes uploads and serves them"),
+        Ok(found) if found.body == bytes => {
+            verdict.saw("new server: takes uploads and serves them")
+        }
         Ok(_) | Err(_) => verdict.wrong("new server: an upload did not come back"),
     }
 }
@@ -119,7 +128,10 @@ fn post(sandbox: &Sandbox, side: &Side, text: &str) -> Result<String, String> {
         return Err("a post that was acknowledged is not in the database".into());
     }
     wait_for("the post in its author's feed", Duration::from_secs(30), || {
-        let author = sandbox.new.postgres.sql(DATABASE, &format!("SELECT account_id FROM statuses WHERE id = {id}"));
+        let author = sandbox
+            .new
+            .postgres
+            .sql(DATABASE, &format!("SELECT account_id FROM statuses WHERE id = {id}"));
         !sandbox.new.redis.cli(&["ZSCORE", &format!("feed:home:{}", author.trim()), &id]).is_empty()
     });
     Ok(id)
