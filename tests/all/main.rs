@@ -1,6 +1,10 @@
-//! The integration tests: one binary, one module a part, real servers on loopback.
+//! The live tests: one binary, one module for each part, real servers on loopback.
 
-#[allow(dead_code, reason = "the sandbox program uses other parts of the harness")]
+#[allow(dead_code, reason = "each part uses its own share of the harness")]
 mod harness;
+
+mod database;
+mod instance_network;
 mod layers;
 mod sandbox;
+mod ssh;

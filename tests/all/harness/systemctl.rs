@@ -52,6 +52,8 @@ struct Request {
     properties: Vec<String>,
     signal: Option<String>,
     kind: Option<String>,
+    /// `kill` signals the main process alone.
+    main_only: bool,
     all: bool,
     legend: bool,
     quiet: bool,
@@ -92,6 +94,7 @@ fn parse(args: &[String]) -> Result<Request, Refusal> {
                 request.properties.extend(value()?.split(',').map(str::to_owned));
             }
             "-s" | "--signal" => request.signal = Some(value()?),
+            "--kill-who" | "--kill-whom" => request.main_only = value()? == "main",
             "-t" | "--type" => request.kind = Some(value()?),
             "-a" | "--all" => request.all = true,
             "-q" | "--quiet" => request.quiet = true,
@@ -125,7 +128,7 @@ fn dispatch(request: &Request) -> Result<i32, Refusal> {
         "stop" => done(manager.stop(&request.units)),
         "restart" => done(manager.restart(&request.units)),
         "reload" => done(manager.reload(&request.units)),
-        "kill" => done(manager.kill(&request.units, request.signal.as_deref())),
+        "kill" => done(manager.kill(request)),
         "reset-failed" => done(manager.reset_failed(&request.units)),
         "daemon-reload" => done(manager.forget_loaded()),
         "enable" | "disable" | "mask" | "unmask" => done(change_files(request, &dirs, &manager)),

@@ -8,10 +8,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::Refusal;
 use super::execution::{self, span_secs};
 use super::process::{self, Process};
 use super::unit::{Dirs, Load, Unit};
+use super::{Refusal, Request};
 
 /// What is remembered of a unit between two calls.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -267,16 +267,25 @@ impl<'a> Manager<'a> {
         Ok(())
     }
 
-    pub fn kill(&self, names: &[String], signal: Option<&str>) -> Result<(), Refusal> {
-        let text = signal.unwrap_or("TERM");
+    pub fn kill(&self, request: &Request) -> Result<(), Refusal> {
+        let text = request.signal.as_deref().unwrap_or("TERM");
         let signal = process::signal(text)
             .ok_or_else(|| Refusal::new(1, format!("Failed to parse signal string {text}.")))?;
-        for name in names {
-            if self.unit(name).load == Load::NotFound && !self.state(name).up {
-                let text = format!("Failed to kill unit {name}: Unit {name} not loaded.");
-                return Err(Refusal::new(1, text));
+        for name in &request.units {
+            let main = self.state(name).main.filter(|main| main.is_alive());
+            match (main, request.main_only) {
+                (Some(main), true) => main.send(signal),
+                (Some(main), false) => main.group().iter().for_each(|member| member.send(signal)),
+                (None, true) => {
+                    let text = format!("Failed to kill unit {name}: No main process to kill");
+                    return Err(Refusal::new(1, text));
+                }
+                (None, false) if self.unit(name).load == Load::NotFound => {
+                    let text = format!("Failed to kill unit {name}: Unit {name} not loaded.");
+                    return Err(Refusal::new(1, text));
+                }
+                (None, false) => {}
             }
-            self.group(name).iter().for_each(|member| member.send(signal));
         }
         Ok(())
     }

@@ -1,0 +1,6 @@
+//! nginx, Redis and DNS as the move uses them, on real servers.
+
+mod backend;
+mod maintenance;
+mod proxy;
+mod site;
