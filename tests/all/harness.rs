@@ -7,6 +7,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod sshd;
+pub mod units;
 
 use std::time::{Duration, Instant};
 

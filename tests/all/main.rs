@@ -4,4 +4,5 @@
 mod harness;
 
 mod instance_network;
+mod instance_system;
 mod ssh;
