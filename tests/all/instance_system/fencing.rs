@@ -78,7 +78,7 @@ async fn a_fence_cut_off_anywhere_is_completed_by_the_next_call() {
     let fence = fence_of(&units);
     let before = picture(&units);
     let record = fence::record(&host(), &fence).await.unwrap();
-    for fault in [Fault::Refused, Fault::LostAfter, Fault::LostBefore] {
+    for fault in [Fault::LostAfter, Fault::LostBefore] {
         for spoilt in 0.. {
             let cut = fence::apply(&faulty(spoilt, fault), &fence, &record).await;
             fence::apply(&host(), &fence, &record).await.unwrap();
