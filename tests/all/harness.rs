@@ -2,11 +2,18 @@
 //! owns its directory and its processes, says where it listens, and stops when it is dropped, also
 //! when the test panics. Nothing here uses the library under test.
 
+pub mod media_tree;
 pub mod nginx;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod random;
 pub mod redis;
+pub mod sandbox;
+pub mod seed;
 pub mod sshd;
+pub mod stand_in;
+pub mod systemctl;
 pub mod units;
 
 use std::time::{Duration, Instant};

@@ -3,6 +3,10 @@
 #[allow(dead_code, reason = "each part uses its own share of the harness")]
 mod harness;
 
+mod database;
 mod instance_network;
 mod instance_system;
+mod layers;
+mod render;
+mod sandbox;
 mod ssh;
