@@ -1,8 +1,11 @@
 //! What Mastodon is.
 
+pub mod cron;
 pub mod database_address;
 pub mod dns;
+pub mod env_file;
 mod facts;
+pub mod fence;
 pub mod layout;
 pub mod maintenance;
 pub mod nginx;
@@ -10,6 +13,7 @@ pub mod pgbouncer;
 pub mod probe;
 pub mod proxy;
 pub mod redis;
+pub mod services;
 pub mod sidekiq;
 pub mod stores;
 pub mod tootctl;

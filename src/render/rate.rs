@@ -19,14 +19,17 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// Takes a reading. A counter that went back was started anew.
+    /// Takes a reading. A counter that fell far was started anew; one that fell a little was read
+    /// by two tasks in another order than they were told.
     pub fn observe(&mut self, at: Timestamp, done: u64) {
         let Some((before, counted)) = self.last else {
             self.last = Some((at, done));
             return;
         };
         let Some(delta) = done.checked_sub(counted) else {
-            *self = Rate { last: Some((at, done)), ..Rate::default() };
+            if started_anew(counted, done) {
+                *self = Rate { last: Some((at, done)), ..Rate::default() };
+            }
             return;
         };
         let secs = at.duration_since(before).as_secs_f64();
@@ -48,6 +51,11 @@ impl Rate {
     pub fn secs_for(&self, left: u64) -> Option<f64> {
         self.per_sec().filter(|rate| *rate > 0.0).map(|rate| left as f64 / rate)
     }
+}
+
+/// Whether a counter that went from one reading to a smaller one began again.
+pub(super) fn started_anew(before: u64, after: u64) -> bool {
+    after < before / 2
 }
 
 #[cfg(test)]
@@ -78,6 +86,15 @@ mod tests {
         rate.observe(at(2000), 0);
         rate.observe(at(3000), 10);
         assert!((rate.per_sec().unwrap() - 10.0).abs() < 0.001);
+    }
+
+    #[test]
+    fn readings_that_overtake_each_other_do_not_start_anew() {
+        let mut rate = Rate::default();
+        for (millis, done) in [(0, 1000), (1000, 1100), (1100, 1095), (2000, 1200)] {
+            rate.observe(at(millis), done);
+        }
+        assert!((rate.per_sec().unwrap() - 100.0).abs() < 0.001);
     }
 
     proptest! {

@@ -18,7 +18,8 @@ const PROBLEMS_SHOWN_MAX: usize = 20;
 /// stands last, next to the prompt.
 pub fn findings(findings: &[Finding], color: bool) -> String {
     let paint = Paint(color);
-    let width = findings.iter().map(|found| found.subject.chars().count()).max().unwrap_or(0);
+    let length = |finding: &Finding| escape(&finding.subject).chars().count();
+    let width = findings.iter().map(length).max().unwrap_or(0);
     let mut text = String::new();
     for level in [Level::Ok, Level::Warning, Level::Refusal] {
         let group: Vec<&Finding> = findings.iter().filter(|found| found.level == level).collect();

@@ -101,10 +101,10 @@ impl Paint {
 
 /// Two columns, the second aligned: figures at the end of a run, facts of a report.
 pub fn table<L: AsRef<str>, V: AsRef<str>>(rows: &[(L, V)]) -> String {
-    let width = rows.iter().map(|(label, _)| label.as_ref().chars().count()).max().unwrap_or(0);
+    let labels: Vec<Cow<'_, str>> = rows.iter().map(|(label, _)| escape(label.as_ref())).collect();
+    let width = labels.iter().map(|label| label.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
-    for (label, value) in rows {
-        let label = label.as_ref();
+    for (label, (_, value)) in labels.iter().zip(rows) {
         let value = hanging(value.as_ref(), width + 2);
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{label:width$}  {value}");

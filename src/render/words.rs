@@ -47,13 +47,15 @@ pub(super) fn level(level: Level) -> &'static str {
     }
 }
 
-/// What the items of an activity are.
-pub(super) fn items(activity: &str) -> &'static str {
+/// What the items of an activity are: several, and one.
+pub(super) fn items(activity: &str) -> (&'static str, &'static str) {
     match activity {
-        "media" | "files" => "files",
-        "database" => "rows",
-        "redis" => "keys",
-        _ => "items",
+        "media" | "files" => ("files", "file"),
+        "database" => ("rows", "row"),
+        "indexes" => ("indexes", "index"),
+        "analyze" | "compare" => ("tables", "table"),
+        "redis" => ("keys", "key"),
+        _ => ("items", "item"),
     }
 }
 
@@ -61,7 +63,7 @@ pub(super) fn items(activity: &str) -> &'static str {
 pub(super) fn figures(activity: &Activity, now: Timestamp) -> Vec<String> {
     let mut parts = Vec::new();
     let figures = &activity.progress;
-    let noun = items(&figures.activity);
+    let (noun, _) = items(&figures.activity);
     match figures.items_total {
         Some(total) => {
             parts.push(format!("{} of {} {noun}", count(figures.items_done), count(total)));
@@ -93,7 +95,7 @@ pub(super) fn figures(activity: &Activity, now: Timestamp) -> Vec<String> {
 /// How much longer an activity takes, if that can be told.
 pub(super) fn left(activity: &Activity, now: Timestamp) -> Option<String> {
     let heard = span(activity.heard, now).as_secs() < SILENCE_SECS;
-    let left = activity.left().filter(|left| heard && !left.is_zero())?;
+    let left = activity.left().filter(|left| heard && left.as_secs() > 0)?;
     Some(format!("{} left", whole_secs(left)))
 }
 

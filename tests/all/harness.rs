@@ -1,17 +1,23 @@
-//! Real servers on loopback for tests: each owns a temporary directory and a child process, and
-//! stops it when dropped, also when the test panics.
+//! Real servers on loopback for tests and for the sandbox program: each is a plain struct that
+//! owns its directory and its processes, says where it listens, and stops when it is dropped, also
+//! when the test panics. Nothing here uses the library under test.
 
+pub mod media_tree;
 pub mod nginx;
+pub mod postgres;
+pub mod process;
+pub mod proxy;
+pub mod random;
 pub mod redis;
+pub mod sandbox;
+pub mod seed;
+pub mod sshd;
+pub mod stand_in;
+pub mod systemctl;
 
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-/// A loopback port that nobody listens on at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("bind a loopback port");
-    listener.local_addr().expect("its address").port()
-}
+pub use process::free_port;
 
 /// Polls `probe` until it is true; panics with `what` after `limit`.
 pub fn wait_for(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {

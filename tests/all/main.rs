@@ -3,4 +3,8 @@
 #[allow(dead_code, reason = "each part uses its own share of the harness")]
 mod harness;
 
+mod database;
 mod instance_network;
+mod layers;
+mod sandbox;
+mod ssh;

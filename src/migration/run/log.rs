@@ -11,6 +11,7 @@ use crate::migration::state::State;
 
 /// An open, locked journal. Shared by the steps of a stage.
 pub struct Log {
+    run: String,
     inner: Mutex<Inner>,
 }
 
@@ -23,7 +24,19 @@ impl Log {
     pub fn open(path: &Path) -> Result<Log, JournalError> {
         let (journal, records) = Journal::open(path)?;
         let state = State::fold(&records);
-        Ok(Log { inner: Mutex::new(Inner { journal, state }) })
+        let unfinished = state.as_ref().filter(|state| !state.ended());
+        let run = unfinished.map_or_else(new_run_id, |state| state.run.clone());
+        Ok(Log { run, inner: Mutex::new(Inner { journal, state }) })
+    }
+
+    /// The name of the run that goes on, or of the one that would begin.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Whether an unfinished run would go on.
+    pub fn is_unfinished(&self) -> bool {
+        self.current().is_some_and(|state| !state.ended())
     }
 
     /// The state of the last run, if there was one.
@@ -45,7 +58,7 @@ impl Log {
             }
             Some(_) => Fact::RunResumed,
             None => Fact::RunStarted {
-                run: new_run_id(),
+                run: self.run.clone(),
                 job,
                 plan: digest,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
