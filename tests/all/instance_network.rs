@@ -3,4 +3,6 @@
 mod backend;
 mod maintenance;
 mod proxy;
+mod redis;
+mod sidekiq;
 mod site;
