@@ -15,8 +15,9 @@ use crate::harness::units::{USER, Units};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A program that lives until it is told to end, known by its name.
-const LIVES: &str = "#!/bin/sh\ntrap 'exit 0' TERM\nsleep 1000 &\nwait\n";
+/// A program that lives until it is told to end, known by its name. It ends its child itself: one
+/// that starts while the signals are sent gets none.
+const LIVES: &str = "#!/bin/sh\ntrap 'kill $!; exit 0' TERM\nsleep 1000 &\nwait\n";
 
 const CRONTAB: &str = "MAILTO=admin@example.com\n\
     @daily cd live && RAILS_ENV=production bin/tootctl media remove\n\
