@@ -1,6 +1,6 @@
 //! Events made visible: on a terminal, as plain lines, as JSON, and as the report of a run.
 //!
-//! In flow [`Event`](crate::event::Event)s, folded into a [`view`]; out flows text. It knows
+//! In flow [`Event`]s, folded into a [`view`]; out flows text. It knows
 //! nothing of plans, configurations or engines, and nothing but its [`Outlet`]s writes anywhere.
 
 pub mod events;
@@ -28,6 +28,7 @@ pub use outlet::Outlet;
 use plain::Detail;
 pub use tables::{PlanLine, Segment, findings, plan, problems, status};
 use text::Paint;
+pub use text::table;
 pub use view::View;
 pub use words::result;
 

@@ -10,7 +10,7 @@ use jiff::tz::TimeZone;
 use super::outlet::Sink;
 use super::tables;
 use super::text::{escape, hanging};
-use super::view::{Activity, StepState, View, span};
+use super::view::{Activity, View, span};
 use super::words;
 use crate::event::{Event, Level, Stamped, StepOutcome};
 use crate::units::duration;
@@ -140,13 +140,14 @@ impl<W: Write + Send> Plain<W> {
             number => format!(" {number}/{}", self.view.steps_total),
         };
         let (word, detail) = words::outcome(outcome);
-        let after = match (&step.state, outcome) {
-            (StepState::Ended { .. }, StepOutcome::Done { .. } | StepOutcome::Failed { .. }) => {
+        let after = match outcome {
+            StepOutcome::Done { .. } | StepOutcome::Failed { .. } => {
                 format!(" after {}", duration(took))
             }
-            (StepState::Running | StepState::Interrupted | StepState::Ended { .. }, _) => {
-                String::new()
-            }
+            StepOutcome::AlreadyTrue { .. }
+            | StepOutcome::Skipped { .. }
+            | StepOutcome::Undone
+            | StepOutcome::UndoFailed { .. } => String::new(),
         };
         let said = if detail.is_empty() { String::new() } else { format!(": {detail}") };
         Some(format!("step{place} {id} {word}{after}{said}"))

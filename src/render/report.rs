@@ -85,7 +85,7 @@ pub fn text(meta: &Meta, events: &[Stamped]) -> String {
     section(
         &mut text,
         "Throughput",
-        story.series.iter().map(|series| format!("- {}", escape(&series.summary(&story.zone)))),
+        story.series.iter().map(|series| format!("- {}", escape(&series.summary(&story.clock)))),
     );
     section(
         &mut text,

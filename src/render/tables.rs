@@ -86,7 +86,8 @@ pub enum Segment {
     Settle,
 }
 
-/// The plan: numbered steps with their ids (for `--until`) by segment, the point of no return, predicted times where there are.
+/// The plan: numbered steps with their ids (for `--until`) by segment, the point of no return,
+/// predicted times where there are.
 pub fn plan(lines: &[PlanLine], color: bool) -> String {
     let paint = Paint(color);
     let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0).min(64);

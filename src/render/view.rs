@@ -177,7 +177,16 @@ impl View {
 
     /// The notes that came after the last step: what is left for the operator to do.
     pub fn next_steps(&self) -> impl Iterator<Item = &Note> {
-        self.notes.kept.iter().filter(|note| note.endings == self.endings)
+        self.notes.kept.iter().filter(|note| self.is_next(note))
+    }
+
+    /// The notes from under way.
+    pub fn notes_under_way(&self) -> impl Iterator<Item = &Note> {
+        self.notes.kept.iter().filter(|note| !self.is_next(note))
+    }
+
+    fn is_next(&self, note: &Note) -> bool {
+        self.endings > 0 && note.endings == self.endings
     }
 }
 

@@ -6,5 +6,6 @@ mod harness;
 mod database;
 mod instance_network;
 mod layers;
+mod render;
 mod sandbox;
 mod ssh;

@@ -233,9 +233,9 @@ fn verified(page: &mut String, story: &Story) {
 fn speed(page: &mut String, story: &Story) {
     let mut body = String::new();
     for (number, series) in story.series.iter().enumerate() {
-        let summary = escaped(&series.summary(&story.zone));
+        let summary = escaped(&series.summary(&story.clock));
         let curve = if throughput::is_worth_drawing(series) {
-            throughput::svg(series, number, &story.zone)
+            throughput::svg(series, number, &story.clock)
         } else {
             String::new()
         };

@@ -4,9 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use super::words;
+use super::words::Clock;
 use crate::event::{Event, Progress, Stamped};
 use crate::render::rate::started_anew;
 use crate::render::view::span;
@@ -49,7 +48,7 @@ impl Series {
     }
 
     /// `media at 03:00:03: 20,000 files, 1000 MiB in 25.0 s, 40 MiB/s on average`
-    pub fn summary(&self, zone: &TimeZone) -> String {
+    pub fn summary(&self, clock: &Clock) -> String {
         let mut amounts = Vec::new();
         if self.items > 0 {
             let (several, one) = items(&self.activity);
@@ -62,7 +61,7 @@ impl Series {
             amounts.push(Bytes(self.bytes).to_string());
         }
         let amounts = if amounts.is_empty() { "nothing".to_owned() } else { amounts.join(", ") };
-        let began = words::time_of_day(self.began, zone);
+        let began = clock.tell(self.began);
         let mut text =
             format!("{} at {began}: {amounts} in {}", self.activity, duration(self.span));
         let secs = self.span.as_secs_f64();

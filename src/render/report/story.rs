@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
+use super::Meta;
 use super::series::{Series, series};
-use super::{Meta, words};
+use super::words::{self, Clock};
 use crate::event::{Level, Stamped, StepOutcome};
 use crate::render::events::newest_run;
 use crate::render::view::{Finding, Step, StepState, View, span};
@@ -17,7 +17,7 @@ pub(super) struct Story {
     pub view: View,
     /// The last moment that was heard of: the end, for a run that has ended.
     pub now: Timestamp,
-    pub zone: TimeZone,
+    pub clock: Clock,
     pub headline: String,
     pub lead: String,
     /// Whether it went well, went well enough, or did not.
@@ -65,28 +65,26 @@ impl Story {
         let events = newest_run(events);
         let view = View::of(events);
         let now = view.latest.unwrap_or_default();
-        let zone = meta.zone.clone();
-        let rows: Vec<Row> = view.steps.iter().map(|step| row(step, now, &zone)).collect();
+        let clock = Clock::of(&view, now, &meta.zone);
+        let rows: Vec<Row> = view.steps.iter().map(|step| row(step, now, &clock)).collect();
         let bad = rows.iter().filter(|row| row.bad);
         let failures = bad.map(|row| (row.title.clone(), row.detail.clone())).collect();
         let next = next_steps(&view);
-        let notes = view.notes.kept.iter().filter(|note| note.endings != view.endings);
+        let notes = view.notes_under_way();
         Story {
             headline: words::headline(meta, &view),
-            lead: words::lead(&view, now, &zone),
+            lead: words::lead(&view, now, &meta.zone),
             mood: mood(&view),
             figures: figures(&view, now),
             failures,
             rows,
             series: series(events),
             next,
-            notes: notes
-                .map(|note| (words::time_of_day(note.at, &zone), note.text.clone()))
-                .collect(),
+            notes: notes.map(|note| (clock.tell(note.at), note.text.clone())).collect(),
             environment: environment(meta, &view),
             view,
             now,
-            zone,
+            clock,
         }
     }
 
@@ -148,7 +146,7 @@ fn next_steps(view: &View) -> Vec<String> {
     told.chain(asked.filter(|_| ended).map(str::to_owned)).collect()
 }
 
-fn row(step: &Step, now: Timestamp, zone: &TimeZone) -> Row {
+fn row(step: &Step, now: Timestamp, clock: &Clock) -> Row {
     let (mut word, mut detail, mut bad) = ("running", String::new(), false);
     let mut bars: Vec<Bar> =
         step.cut_off.iter().map(|(from, to)| Bar { from: *from, to: *to, look: "cut" }).collect();
@@ -190,7 +188,7 @@ fn row(step: &Step, now: Timestamp, zone: &TimeZone) -> Row {
         outcome: word,
         detail,
         bad,
-        began: words::time_of_day(step.began, zone),
+        began: clock.tell(step.began),
         took,
         bars,
     }

@@ -129,6 +129,28 @@ fn the_page_shows_downtime_and_the_point_of_no_return() {
 }
 
 #[test]
+fn a_run_over_midnight_is_told_with_dates() {
+    let mut events = a_move();
+    events[13..].iter_mut().for_each(|stamped| stamped.at += jiff::SignedDuration::from_hours(22));
+    let text = text(&meta(), &events);
+    assert!(text.contains("24 November 2026, 03:00:00 UTC to 25 November 2026, 01:01:14 UTC."));
+    assert!(text.contains("Nov 25, 01:00:30       2.9 s  Stop and fence"), "{text}");
+}
+
+#[test]
+fn a_run_without_steps_has_notes_and_nothing_left_to_do() {
+    let events = story([
+        (0.0, Event::RunStarted { run: "r".into(), verb: "sync".into() }),
+        (1.0, Event::Note { text: "no helper there: SFTP is used".into() }),
+        (2.0, Event::RunFinished { run: "r".into(), exit: 0, millis: 2000 }),
+    ]);
+    let text = text(&meta(), &events);
+    assert!(text.starts_with("The media of social.example are on new.example\n"), "{text}");
+    assert!(text.contains("Notes\n  03:00:01  no helper there: SFTP is used\n"), "{text}");
+    assert!(!text.contains("What to do next"));
+}
+
+#[test]
 fn a_short_downtime_of_a_long_run_is_enlarged() {
     let mut events = a_move();
     let shift = jiff::SignedDuration::from_hours(5);

@@ -2,11 +2,9 @@
 
 use std::fmt::Write;
 
-use jiff::tz::TimeZone;
-
 use super::page::escaped;
 use super::series::Series;
-use super::words::{tick, tick_label};
+use super::words::{Clock, tick, tick_label};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 150.0;
@@ -21,13 +19,13 @@ pub(super) fn is_worth_drawing(series: &Series) -> bool {
 }
 
 /// The SVG of one series.
-pub(super) fn svg(series: &Series, number: usize, zone: &TimeZone) -> String {
+pub(super) fn svg(series: &Series, number: usize, clock: &Clock) -> String {
     let (base, room) = (HEIGHT - BOTTOM, WIDTH - LEFT - RIGHT);
     let peak = series.peak();
     let mut svg = format!(
         "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-labelledby=\"curve{number}-title\">\n\
          <title id=\"curve{number}-title\">{}; at most {}</title>\n",
-        escaped(&series.summary(zone)),
+        escaped(&series.summary(clock)),
         series.rate(peak)
     );
     for (share, label) in [(1.0, series.rate(peak)), (0.5, series.rate(peak / 2.0))] {

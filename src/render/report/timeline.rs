@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::page::escaped;
 use super::story::{Bar, Row, Story, whole};
-use super::words::{tick, tick_label, time_of_day};
+use super::words::{tick, tick_label};
 use crate::render::text::clip;
 use crate::render::view::span;
 use crate::units::duration;
@@ -91,7 +91,7 @@ pub(super) fn svg(story: &Story, window: &Window) -> String {
 }
 
 fn description(story: &Story, window: &Window) -> String {
-    let began = time_of_day(window.from, &story.zone);
+    let began = story.clock.tell(window.from);
     let mut text = format!("{} from {began} on, a bar for each step.", duration(window.span));
     if let Some(downtime) = story.view.downtime(story.now) {
         text.push_str(&format!(" The shaded part is the downtime of {}.", duration(downtime)));
@@ -121,7 +121,7 @@ fn axis(svg: &mut String, story: &Story, window: &Window, bottom: f64) {
         "<text class=\"clock\" x=\"{:.1}\" y=\"{:.1}\">from {}</text>",
         LABELS - 14.0,
         bottom + 17.0,
-        time_of_day(window.from, &story.zone)
+        story.clock.tell(window.from)
     );
 }
 

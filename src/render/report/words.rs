@@ -56,11 +56,30 @@ fn moment(at: Timestamp, zone: &TimeZone) -> String {
 /// The end of a span: its time of day alone if it is the day of the start.
 fn until(began: Timestamp, ended: Timestamp, zone: &TimeZone) -> String {
     let day = |at: Timestamp| at.to_zoned_datetime(zone.clone()).date();
-    if day(began) == day(ended) { time_of_day(ended, zone) } else { moment(ended, zone) }
+    if day(began) == day(ended) {
+        ended.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S").to_string()
+    } else {
+        moment(ended, zone)
+    }
 }
 
-pub(super) fn time_of_day(at: Timestamp, zone: &TimeZone) -> String {
-    at.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S").to_string()
+/// Tells moments of one run: by the time of day, with the date where the run took several days.
+pub(super) struct Clock {
+    zone: TimeZone,
+    dated: bool,
+}
+
+impl Clock {
+    pub fn of(view: &View, now: Timestamp, zone: &TimeZone) -> Clock {
+        let day = |at: Timestamp| at.to_zoned_datetime(zone.clone()).date();
+        let dated = view.began.is_some_and(|began| day(began) != day(now));
+        Clock { zone: zone.clone(), dated }
+    }
+
+    pub fn tell(&self, at: Timestamp) -> String {
+        let form = if self.dated { "%b %-d, %H:%M:%S" } else { "%H:%M:%S" };
+        at.to_zoned_datetime(self.zone.clone()).strftime(form).to_string()
+    }
 }
 
 /// A round length for the marks of an axis over `span`, so that there are eight or fewer.

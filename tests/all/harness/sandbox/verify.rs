@@ -12,8 +12,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::{Sandbox, Side};
+use super::{DATABASE, Sandbox, Side};
 pub(super) use redis::is_volatile;
+
+/// How many problems of one kind are told.
+const SHOWN_MAX: usize = 10;
 
 /// What was seen, and what was found wrong.
 #[derive(Clone, Debug, Default)]
@@ -40,7 +43,11 @@ impl Verdict {
         if problems.is_empty() {
             self.saw(seen);
         }
-        self.problems.extend(problems);
+        let more = problems.len().saturating_sub(SHOWN_MAX);
+        self.problems.extend(problems.into_iter().take(SHOWN_MAX));
+        if more > 0 {
+            self.wrong(format!("and {more} more of the same kind"));
+        }
     }
 }
 
@@ -51,10 +58,15 @@ impl Sandbox {
         let mut verdict = Verdict::default();
         services::old_is_fenced(self, &mut verdict);
         services::new_is_up(self, &mut verdict);
-        database::compare(self, &mut verdict);
         self.compare_media(&mut verdict);
         self.compare_env(&mut verdict);
         redis::compare(self, &mut verdict);
+        if let Err(problem) = self.new.postgres.try_sql(DATABASE, "SELECT 1 FROM job_ledger") {
+            // Nothing of what follows can be asked.
+            verdict.wrong(format!("the new database cannot be read: {problem}"));
+            return verdict;
+        }
+        database::compare(self, &mut verdict);
         services::new_answers(self, &mut verdict);
         services::new_takes_posts(self, &mut verdict);
         services::old_proxies(self, &mut verdict);

@@ -30,9 +30,6 @@ const NOT_RIGHT: &str = "SELECT 'invalid index ' || indexrelid::regclass FROM pg
 
 pub fn compare(sandbox: &Sandbox, verdict: &mut Verdict) {
     let (old, new) = (&sandbox.old, &sandbox.new);
-    if let Err(problem) = new.postgres.try_sql(DATABASE, "SELECT 1") {
-        return verdict.wrong(format!("the new database cannot be read: {problem}"));
-    }
     let (was, is) = (digests(old), digests(new));
     let rows: u64 = was.iter().filter_map(|line| line.split('|').nth(1)?.parse::<u64>().ok()).sum();
     let seen = format!("database: {} tables, {rows} rows, every row equal", was.len());
