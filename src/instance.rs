@@ -1,11 +1,11 @@
 //! What Mastodon is.
 
 pub mod cron;
+pub mod database_address;
 pub mod dns;
 pub mod env_file;
-pub mod fence;
-pub mod database_address;
 mod facts;
+pub mod fence;
 pub mod layout;
 pub mod maintenance;
 pub mod nginx;
