@@ -1,6 +1,6 @@
 //! Redis: what it holds, and moving it key by key into an empty one.
 //!
-//! In flow two connections (a [`Link`] each, through [`Host::connect`], so the server need not be
+//! In flow two connections (a [`Link`] each, through [`Host::connect`](crate::host::Host::connect), so the server need not be
 //! reachable from here); out flow an [`Inventory`], the figures of a [`copy`](copy::copy) and of
 //! its [`verify`](verify::verify). Keys and values are bytes. Values never appear in a message:
 //! jobs hold addresses and tokens.
