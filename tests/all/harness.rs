@@ -2,6 +2,7 @@
 //! owns its directory and its processes, says where it listens, and stops when it is dropped, also
 //! when the test panics. Nothing here uses the library under test.
 
+pub mod dns;
 pub mod media_tree;
 pub mod nginx;
 pub mod postgres;
