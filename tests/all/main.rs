@@ -4,6 +4,7 @@
 mod harness;
 
 mod database;
+mod instance_facts;
 mod instance_network;
 mod layers;
 mod render;
