@@ -2,12 +2,13 @@
 
 mod copy;
 mod differences;
+mod refusals;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use transhume::database::target::Destination;
-use transhume::database::{Options, Server, Transferred, transfer};
+use transhume::database::{DatabaseError, Options, Server, Transferred, transfer};
 use transhume::event::Silent;
 use transhume::host::local::Local;
 use transhume::host::{Address, Host, RunAs};
@@ -67,6 +68,14 @@ pub fn server(cluster: &Postgres, host: Arc<dyn Host>) -> Server {
 
 pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// A transfer that must not work.
+pub async fn transfer_badly(source: &Server, destination: &Destination) -> DatabaseError {
+    match transfer(source, destination, "run-1", &Options::default(), &Silent).await {
+        Ok(done) => panic!("it worked: {done:?}"),
+        Err(error) => error,
+    }
 }
 
 /// A transfer that has to work and to be found equal.

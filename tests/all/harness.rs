@@ -2,6 +2,7 @@
 //! directory and its processes, says where it listens, and stops when it is dropped. Nothing here
 //! uses the library that is under test.
 
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
