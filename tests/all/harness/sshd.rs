@@ -171,6 +171,7 @@ fn make_privilege_separation_dir() {
     }
 }
 
+/// SHLVL keeps bash from reading the real user's ~/.bashrc, which it does when sshd starts it.
 fn write_config(dir: &Path, port: u16, extra: &[String]) {
     let path = dir.display();
     let mut text = extra.join("\n");
@@ -187,7 +188,8 @@ PermitRootLogin yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 AllowStreamLocalForwarding yes
-SetEnv {}
+PermitUserRC no
+SetEnv {} SHLVL=1
 Subsystem sftp internal-sftp
 LogLevel VERBOSE
 ",
