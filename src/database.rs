@@ -25,7 +25,6 @@ mod transfer;
 
 pub use check::check;
 pub use error::{DatabaseError, SqlError};
-pub use preflight::Finding;
 pub use server::{Server, Version};
 pub use session::{Access, Session};
 pub use transfer::{Options, Transferred, transfer};

@@ -1,10 +1,11 @@
 //! `check`: gathers the facts of both sides and gives what there is to say. Changes nothing.
 
-use super::preflight::{Facts, Finding, findings};
+use super::preflight::{Facts, findings};
 use super::session::Access;
 use super::target::Destination;
 use super::tools::Tool;
 use super::{DatabaseError, Server, inspect, risks, session, target, tools};
+use crate::event::Finding;
 
 /// Findings about a copy from `source` to `destination`. Rows are looked at too, in tables up to
 /// `table_bytes_max`.

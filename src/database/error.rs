@@ -8,7 +8,7 @@ use crate::error::{Advice, Retry};
 use crate::host::HostError;
 use crate::units::Bytes;
 
-use super::preflight::Finding;
+use crate::event::Finding;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {

@@ -1,41 +1,11 @@
 //! Whether a copy can work, said before anything is touched. Pure: facts in, findings out.
 
-use crate::event::{Event, Level};
+use crate::event::Finding;
 use crate::units::Bytes;
 
 use super::inspect::{DatabaseFacts, Provider, ServerFacts, canonical_locale};
 use super::target::Existing;
 use super::{Version, inspect};
-
-/// Something that `check` tells, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    pub level: Level,
-    pub subject: String,
-    pub text: String,
-    pub remedy: Option<String>,
-}
-
-impl Finding {
-    pub fn ok(subject: &str, text: impl Into<String>) -> Self {
-        Finding { level: Level::Ok, subject: subject.into(), text: text.into(), remedy: None }
-    }
-
-    pub fn warning(subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
-        Finding { level: Level::Warning, subject: subject.into(), text: text.into(), remedy }
-    }
-
-    pub fn refusal(subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
-        Finding { level: Level::Refusal, subject: subject.into(), text: text.into(), remedy }
-    }
-}
-
-impl From<Finding> for Event {
-    fn from(finding: Finding) -> Event {
-        let Finding { level, subject, text, remedy } = finding;
-        Event::Finding { level, subject, text, remedy }
-    }
-}
 
 /// All that the answer depends on.
 #[derive(Clone, Debug)]

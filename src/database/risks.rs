@@ -6,7 +6,9 @@ use crate::units::{Bytes, counted};
 
 use super::quote::qualified;
 use super::session::Access;
-use super::{DatabaseError, Finding, Server, Session, inspect, session};
+use crate::event::Finding;
+
+use super::{DatabaseError, Server, Session, inspect, session};
 
 /// The longest value that a btree takes, when compression did not help: a third of a page.
 const BTREE_ROW_BYTES_MAX: u32 = 2_692;

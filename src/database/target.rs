@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 
 use super::inspect::{DatabaseFacts, Locale, Provider, ServerFacts};
-use super::preflight::{ExtensionPlan, Finding, contents, extension_plan};
+use super::preflight::{ExtensionPlan, contents, extension_plan};
 use super::quote::{ident, literal};
 use super::session::Access;
 use super::{DatabaseError, Server, Session, Version, inspect, session};
+use crate::event::Finding;
 
 mod mark;
 
