@@ -5,6 +5,7 @@
 pub mod dns;
 pub mod media_tree;
 pub mod nginx;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;

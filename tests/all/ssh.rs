@@ -459,7 +459,8 @@ async fn forbidden_forwarding_and_missing_subsystems_say_so() {
 
 #[tokio::test]
 async fn a_login_without_sudo_is_told_apart_from_a_failed_command() {
-    let sshd = Sshd::start();
+    // Without PAM sshd takes an account without a password for a locked one.
+    let sshd = Sshd::builder().config("UsePAM yes").start();
     let mut options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
     options.options.insert("User".into(), "postgres".into());
     let host = try_connect(sshd.port(), &options).await.unwrap();

@@ -29,23 +29,30 @@ pub(super) async fn analyze(
     tables.reverse();
     let total = tables.len() as u64;
     let queue = Mutex::new(tables);
-    let worker = || async {
-        let session = session::connect(&destination.server, Access::Write).await?;
-        let sql = format!("SET ROLE {}", ident(&destination.owner));
-        session.execute("take on the owner's role", &sql).await?;
-        while let Some((table, left)) = pop(&queue) {
-            session.execute("analyze a table", &format!("ANALYZE {table}")).await?;
-            monitor.emit(Event::Progress(Progress {
-                activity: "analyze".into(),
-                detail: Some(table),
-                items_done: total - left,
-                items_total: Some(total),
-                ..Progress::default()
-            }));
-        }
-        Ok::<(), DatabaseError>(())
-    };
-    try_join_all((0..jobs.max(1)).map(|_| worker())).await.map(drop)
+    let workers = (0..jobs.max(1)).map(|_| work(destination, &queue, total, monitor));
+    try_join_all(workers).await.map(drop)
+}
+
+async fn work(
+    destination: &Destination,
+    queue: &Mutex<Vec<String>>,
+    total: u64,
+    monitor: &dyn Monitor,
+) -> Result<(), DatabaseError> {
+    let session = session::connect(&destination.server, Access::Write).await?;
+    let sql = format!("SET ROLE {}", ident(&destination.owner));
+    session.execute("take on the owner's role", &sql).await?;
+    while let Some((table, left)) = pop(queue) {
+        session.execute("analyze a table", &format!("ANALYZE {table}")).await?;
+        monitor.emit(Event::Progress(Progress {
+            activity: "analyze".into(),
+            detail: Some(table),
+            items_done: total - left,
+            items_total: Some(total),
+            ..Progress::default()
+        }));
+    }
+    Ok(())
 }
 
 fn pop(queue: &Mutex<Vec<String>>) -> Option<(String, u64)> {
