@@ -33,6 +33,11 @@ impl Server {
         Server { database: database.to_owned(), ..self.clone() }
     }
 
+    /// The port, also of a socket.
+    pub fn port(&self) -> u16 {
+        self.libpq_address().1
+    }
+
     /// What libpq calls `host` and `port`.
     pub(super) fn libpq_address(&self) -> (String, u16) {
         match &self.address {
