@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
+use zeroize::Zeroizing;
 
 use super::inspect::{DatabaseFacts, Locale, Provider, ServerFacts};
 use super::preflight::{ExtensionPlan, contents, extension_plan};
@@ -195,19 +196,24 @@ async fn make_role(
     if server.roles.contains(&destination.owner) || !destination.create_role {
         return Ok(());
     }
-    // The password must not get into the server's log; only a superuser can and need see to it.
-    let quiet = "BEGIN; SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = \
-                 -1; SET LOCAL log_min_error_statement = 'panic';";
-    let password = destination.server.password.as_ref().map(|password| {
-        zeroize::Zeroizing::new(format!(" PASSWORD {}", literal(password.expose())))
-    });
-    let sql = zeroize::Zeroizing::new(format!(
-        "{} CREATE ROLE {} LOGIN{}; COMMIT",
-        if server.login.is_superuser { quiet } else { "BEGIN;" },
-        ident(&destination.owner),
-        password.as_deref().map_or("", String::as_str),
-    ));
-    admin.execute("create the role of the target", &sql).await
+    let action = "create the role of the target";
+    // The password must not get into the server's log. A statement is logged before it runs, so
+    // this has to be a request of its own. Only a superuser may, and where others create roles the
+    // log is not theirs either.
+    let quiet = "SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = -1; \
+                 SET LOCAL log_min_error_statement = 'panic'";
+    admin.execute(action, "BEGIN").await?;
+    if server.login.is_superuser {
+        admin.execute(action, quiet).await?;
+    }
+    let password = match &destination.server.password {
+        Some(password) => Zeroizing::new(format!(" PASSWORD {}", literal(password.expose()))),
+        None => Zeroizing::default(),
+    };
+    let role = ident(&destination.owner);
+    let sql = Zeroizing::new(format!("CREATE ROLE {role} LOGIN{}", *password));
+    admin.execute(action, &sql).await?;
+    admin.execute(action, "COMMIT").await
 }
 
 async fn create(

@@ -116,8 +116,11 @@ fn cause(stderr: &str) -> String {
             text = rest.to_owned();
         }
     }
-    let detail = lines[first + 1..].iter().take_while(|line| !told(line));
-    if let Some(detail) = detail.into_iter().find_map(|line| line.strip_prefix("DETAIL:")) {
+    let below = lines[first + 1..].iter().take_while(|line| !told(line));
+    let detail = below.into_iter().find_map(|line| {
+        line.strip_prefix("DETAIL:").or_else(|| Some(line.split_once("detail: ")?.1))
+    });
+    if let Some(detail) = detail {
         text.push_str(&format!(" ({})", detail.trim()));
     }
     text
