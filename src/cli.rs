@@ -2,9 +2,11 @@
 //! argv and the environment, prints, or exits. One file for each verb.
 
 mod db;
+mod display;
 mod dns;
 mod files;
 mod helper;
+mod interrupt;
 mod outcome;
 
 use std::ffi::OsString;

@@ -6,12 +6,15 @@ use std::time::Duration;
 use tokio_postgres::error::SqlState;
 use zeroize::Zeroizing;
 
+use super::conninfo::SOCKET_DIR_DEFAULT;
 use super::inspect::{DatabaseFacts, Locale, Provider, ServerFacts};
 use super::preflight::{ExtensionPlan, contents, extension_plan};
 use super::quote::{ident, literal};
+use super::server::socket_path;
 use super::session::Access;
 use super::{DatabaseError, Server, Session, Version, inspect, session};
 use crate::event::Finding;
+use crate::host::{Address, RunAs};
 
 mod mark;
 
@@ -74,6 +77,32 @@ impl Destination {
 
     pub fn may_replace(&self) -> bool {
         self.replace.as_deref() == Some(&self.server.database)
+    }
+
+    /// The same destination with somebody who may create its database: its own role if that may,
+    /// else the superuser `postgres`, who comes through the socket as the user `os_user`.
+    pub async fn with_admin(self, os_user: &str) -> Destination {
+        const MAY_CREATE: &str =
+            "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user";
+        if let Ok(session) = self.admin_session(Access::Read).await
+            && let Ok(true) = session.value("read the rights of the role", MAY_CREATE, &[]).await
+        {
+            return self;
+        }
+        let address = match &self.server.address {
+            Address::Unix { .. } => self.server.address.clone(),
+            Address::Tcp { port, .. } => {
+                Address::Unix { path: socket_path(SOCKET_DIR_DEFAULT, *port) }
+            }
+        };
+        let admin = Server {
+            address,
+            user: "postgres".into(),
+            password: None,
+            os_user: RunAs::User(os_user.to_owned()),
+            ..self.server.clone()
+        };
+        Destination { admin: Some(admin), ..self }
     }
 
     /// A session of the administrator, in a database that is not the one to be made.

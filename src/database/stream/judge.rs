@@ -168,9 +168,15 @@ mod tests {
         assert!(verdict(broken, full).unwrap_err().contains("pg_restore on this server"));
         let gone = verdict((137, ""), dry).unwrap_err();
         assert_eq!(gone, "pg_dump on this server failed with signal 9: it said nothing");
-        let dump =
-            (1, "pg_dump: error: query failed: ERROR:  canceling statement due to lock timeout\n");
-        assert!(verdict(dump, dry).unwrap_err().contains("lock timeout"));
+        let dump = (
+            1,
+            "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+             pg_dump: detail: Query was: LOCK TABLE public.tags IN ACCESS SHARE MODE\n",
+        );
+        let locked = verdict(dump, dry).unwrap_err();
+        assert!(locked.ends_with(
+            "statement timeout (Query was: LOCK TABLE public.tags IN ACCESS SHARE MODE)"
+        ));
         assert!(verdict((0, ""), dry).unwrap_err().contains("end of file"));
     }
 
