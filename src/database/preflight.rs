@@ -29,6 +29,9 @@ pub struct Facts {
     pub may_create_role: bool,
 }
 
+/// The subject of findings about the database to be written.
+pub const TARGET: &str = "target database";
+
 /// Connections that a copy and its comparison take on each side.
 const CONNECTIONS_WANTED: i64 = 6;
 
@@ -128,7 +131,7 @@ fn locale(facts: &Facts, found: &mut Vec<Finding>) {
 fn existing(facts: &Facts, found: &mut Vec<Finding>) {
     let name = &facts.wanted;
     let remedy = Some(format!("name another, or allow that it is dropped: `--replace {name}`"));
-    let replaced = || Finding::warning("target database", format!("{name} will be dropped"), None);
+    let replaced = || Finding::warning(TARGET, format!("{name} will be dropped"), None);
     match &facts.existing {
         Existing::Absent => {
             may_create(facts, found);
@@ -138,7 +141,7 @@ fn existing(facts: &Facts, found: &mut Vec<Finding>) {
                 "{name} is a half-done copy of ours (run {}): it will be replaced",
                 mark.run
             );
-            found.push(Finding::ok("target database", text));
+            found.push(Finding::ok(TARGET, text));
             may_create(facts, found);
         }
         Existing::Empty(there) if !is_fit(facts, there) => {
@@ -149,22 +152,22 @@ fn existing(facts: &Facts, found: &mut Vec<Finding>) {
                     "{name} is there, empty, but it has {} and belongs to {}; wanted is {} and {}",
                     there.locale, there.owner, facts.database.locale, facts.owner
                 );
-                found.push(Finding::refusal("target database", text, remedy));
+                found.push(Finding::refusal(TARGET, text, remedy));
             }
         }
         Existing::Empty(_) => {
-            found.push(Finding::ok("target database", format!("{name} is there, empty and fit")));
+            found.push(Finding::ok(TARGET, format!("{name} is there, empty and fit")));
         }
         Existing::Complete(..) | Existing::Foreign(_) if facts.may_replace => {
             found.push(replaced());
         }
         Existing::Complete(mark, _) => {
             let text = format!("{name} holds the finished copy of run {}", mark.run);
-            found.push(Finding::refusal("target database", text, remedy));
+            found.push(Finding::refusal(TARGET, text, remedy));
         }
         Existing::Foreign(there) => {
             let text = format!("{name} is not empty: it holds {}", contents(there));
-            found.push(Finding::refusal("target database", text, remedy));
+            found.push(Finding::refusal(TARGET, text, remedy));
         }
     }
     if !facts.target.roles.contains(&facts.owner) && !facts.may_create_role {
@@ -180,7 +183,7 @@ fn may_create(facts: &Facts, found: &mut Vec<Finding>) {
     let login = &facts.target.login;
     if !login.can_create_databases {
         found.push(Finding::refusal(
-            "target database",
+            TARGET,
             format!("{} may not create {}", login.name, facts.wanted),
             Some(format!("on the target: ALTER ROLE \"{}\" CREATEDB", login.name)),
         ));

@@ -4,13 +4,17 @@
 use std::time::Duration;
 
 use tokio_postgres::error::SqlState;
+use zeroize::Zeroizing;
 
+use super::conninfo::SOCKET_DIR_DEFAULT;
 use super::inspect::{DatabaseFacts, Locale, Provider, ServerFacts};
 use super::preflight::{ExtensionPlan, contents, extension_plan};
 use super::quote::{ident, literal};
+use super::server::socket_path;
 use super::session::Access;
 use super::{DatabaseError, Server, Session, Version, inspect, session};
 use crate::event::Finding;
+use crate::host::{Address, RunAs};
 
 mod mark;
 
@@ -73,6 +77,32 @@ impl Destination {
 
     pub fn may_replace(&self) -> bool {
         self.replace.as_deref() == Some(&self.server.database)
+    }
+
+    /// The same destination with somebody who may create its database: its own role if that may,
+    /// else the superuser `postgres`, who comes through the socket as the user `os_user`.
+    pub async fn with_admin(self, os_user: &str) -> Destination {
+        const MAY_CREATE: &str =
+            "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user";
+        if let Ok(session) = self.admin_session(Access::Read).await
+            && let Ok(true) = session.value("read the rights of the role", MAY_CREATE, &[]).await
+        {
+            return self;
+        }
+        let address = match &self.server.address {
+            Address::Unix { .. } => self.server.address.clone(),
+            Address::Tcp { port, .. } => {
+                Address::Unix { path: socket_path(SOCKET_DIR_DEFAULT, *port) }
+            }
+        };
+        let admin = Server {
+            address,
+            user: "postgres".into(),
+            password: None,
+            os_user: RunAs::User(os_user.to_owned()),
+            ..self.server.clone()
+        };
+        Destination { admin: Some(admin), ..self }
     }
 
     /// A session of the administrator, in a database that is not the one to be made.
@@ -195,19 +225,24 @@ async fn make_role(
     if server.roles.contains(&destination.owner) || !destination.create_role {
         return Ok(());
     }
-    // The password must not get into the server's log; only a superuser can and need see to it.
-    let quiet = "BEGIN; SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = \
-                 -1; SET LOCAL log_min_error_statement = 'panic';";
-    let password = destination.server.password.as_ref().map(|password| {
-        zeroize::Zeroizing::new(format!(" PASSWORD {}", literal(password.expose())))
-    });
-    let sql = zeroize::Zeroizing::new(format!(
-        "{} CREATE ROLE {} LOGIN{}; COMMIT",
-        if server.login.is_superuser { quiet } else { "BEGIN;" },
-        ident(&destination.owner),
-        password.as_deref().map_or("", String::as_str),
-    ));
-    admin.execute("create the role of the target", &sql).await
+    let action = "create the role of the target";
+    // The password must not get into the server's log. A statement is logged before it runs, so
+    // this has to be a request of its own. Only a superuser may, and where others create roles the
+    // log is not theirs either.
+    let quiet = "SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = -1; \
+                 SET LOCAL log_min_error_statement = 'panic'";
+    admin.execute(action, "BEGIN").await?;
+    if server.login.is_superuser {
+        admin.execute(action, quiet).await?;
+    }
+    let password = match &destination.server.password {
+        Some(password) => Zeroizing::new(format!(" PASSWORD {}", literal(password.expose()))),
+        None => Zeroizing::default(),
+    };
+    let role = ident(&destination.owner);
+    let sql = Zeroizing::new(format!("CREATE ROLE {role} LOGIN{}", *password));
+    admin.execute(action, &sql).await?;
+    admin.execute(action, "COMMIT").await
 }
 
 async fn create(

@@ -4,6 +4,7 @@ mod copy;
 mod differences;
 mod faults;
 mod refusals;
+mod verb;
 
 use std::collections::BTreeMap;
 use std::path::Path;

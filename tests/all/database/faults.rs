@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
-use transhume::database::Access;
-use transhume::database::target::Existing;
+use transhume::database::stream::{self, Snapshot};
+use transhume::database::target::{self, Existing};
+use transhume::database::{Access, inspect};
 use transhume::error::{Advice, Retry, one_line};
 
 use super::copy::portrait;
@@ -99,9 +100,8 @@ fn start(pair: &Pair, destination: &Destination) -> JoinHandle<DatabaseError> {
 /// The target must be known to be half-done; a second try must work and be complete.
 async fn recovers(pair: &Pair, destination: &Destination) {
     let admin = destination.admin_session(Access::Read).await.unwrap();
-    let existing = transhume::database::target::existing(destination, &admin).await.unwrap();
+    let existing = target::existing(destination, &admin).await.unwrap();
     assert!(matches!(&existing, Existing::HalfDone(mark) if mark.run == "run-1"), "{existing:?}");
-    speed_up(&pair.source);
     transfer_well(&pair.source_server(), destination).await;
     assert_eq!(portrait(&pair.target, DATABASE), portrait(&pair.source, DATABASE));
 }
@@ -122,6 +122,7 @@ async fn a_killed_pg_restore_is_the_cause_that_is_told() {
         "pg_restore on this server failed with killed by SIGKILL: it said nothing"
     );
     assert_eq!(portrait(&pair.source, DATABASE), before);
+    speed_up(&pair.source);
     recovers(&pair, &pair.destination()).await;
 }
 
@@ -145,6 +146,7 @@ async fn a_killed_pg_dump_is_the_cause_that_is_told() {
     }
     let error = running.await.unwrap();
     assert_eq!(error.to_string(), "pg_dump on this server failed with signal 9: Killed");
+    speed_up(&pair.source);
     recovers(&pair, &pair.destination()).await;
 }
 
@@ -161,6 +163,7 @@ async fn a_backend_that_dies_during_an_index_build_is_told_and_recovered_from() 
     let error = running.await.unwrap();
     let text = one_line(&error);
     assert!(text.contains("terminating connection due to administrator command"), "{text}");
+    speed_up(&pair.source);
     recovers(&pair, &pair.destination()).await;
 }
 
@@ -182,6 +185,7 @@ async fn a_dropped_copy_leaves_nothing_running() {
         let sessions =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = 'mastodon_production'";
         gone(|| pair.source.sql("postgres", sessions) != "0", "a session on the source").await;
+        speed_up(&pair.source);
         recovers(&pair, &pair.destination()).await;
     }
 }
@@ -208,23 +212,34 @@ async fn a_cut_link_is_told_as_lost_and_the_next_run_starts_over() {
         assert!(one_line(&error).contains("was lost while"), "{}", one_line(&error));
         assert_eq!(portrait(&pair.source, DATABASE), before);
         proxy.refuse(false);
+        speed_up(&pair.source);
         recovers(&pair, &destination).await;
     }
 }
 
 #[tokio::test]
-async fn a_lock_on_the_source_does_not_wait_for_ever() {
+async fn a_lock_on_the_source_does_not_hold_the_copy_up_for_ever() {
     let pair = Pair::start();
-    let holder = session::connect(&pair.source_server(), Access::Write).await.unwrap();
-    holder.execute("lock", "BEGIN; LOCK TABLE public.tags IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let mut options = Options::default();
-    options.stream.lock_wait = Duration::from_millis(300);
     let (source, destination) = (pair.source_server(), pair.destination());
-    let error = transfer(&source, &destination, "run-1", &options, &Silent).await.unwrap_err();
-    assert!(one_line(&error).contains("lock"), "{}", one_line(&error));
+    let reader = session::connect(&source, Access::Read).await.unwrap();
+    let facts = inspect::inspect_database(&reader).await.unwrap();
+    let prepared = target::prepare(&destination, &facts, "run-1").await.unwrap();
+    let snapshot = Snapshot::take(&source).await.unwrap();
+    let holder = session::connect(&source, Access::Write).await.unwrap();
+    holder.execute("lock", "BEGIN; LOCK TABLE public.tags IN ACCESS EXCLUSIVE MODE").await.unwrap();
+
+    let wait = Duration::from_millis(300);
+    let options = stream::Options { lock_wait: wait, ..stream::Options::default() };
+    let copy = stream::copy(&source, &destination, &snapshot, &prepared, &options, &Silent);
+    let error = copy.await.unwrap_err();
+    assert!(
+        one_line(&error).contains("LOCK TABLE public.tags IN ACCESS SHARE MODE"),
+        "{}",
+        one_line(&error)
+    );
     assert!(error.hint().unwrap().contains("pg_locks"), "{:?}", error.hint());
-    drop(holder);
-    transfer_well(&source, &destination).await;
+    drop((holder, snapshot, prepared));
+    recovers(&pair, &destination).await;
 }
 
 /// Every command line and environment on the machine, as any user could have seen it.
