@@ -10,6 +10,7 @@ pub mod fake;
 pub mod files;
 pub mod local;
 mod quote;
+pub mod ssh;
 
 use std::fmt;
 use std::pin::Pin;
