@@ -76,7 +76,7 @@ impl Pattern {
         if self.anchored {
             return glob_matches(&self.glob, path);
         }
-        let starts =
+        let mut starts =
             path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
         if self.whole_path {
             std::iter::once(0).chain(starts).any(|at| glob_matches(&self.glob, &path[at..]))

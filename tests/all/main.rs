@@ -2,4 +2,5 @@
 
 #[allow(dead_code, reason = "each test module uses its part of the harness")]
 mod harness;
+mod media;
 mod ssh;

@@ -1,0 +1,182 @@
+//! Sides for the tests: helpers in this process, the real binary and sshd.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use tokio::process::Command as Child;
+use transhume::event::Recorder;
+use transhume::host::ssh::Ssh;
+use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, Stream};
+use transhume::media::{Change, Endpoint, MediaError, Options, Outcome, helper, sync};
+
+use super::tree::{self, Exact, Tree};
+use crate::harness::sshd::Sshd;
+
+/// A machine whose helpers run in this process and whose SFTP server is OpenSSH's program on a
+/// pair of pipes.
+#[derive(Debug)]
+pub struct Near;
+
+#[async_trait]
+impl Host for Near {
+    fn name(&self) -> &str {
+        "near.example"
+    }
+
+    async fn spawn(&self, _: &Command) -> Result<Process, HostError> {
+        let (stdin, input) = tokio::io::duplex(64 * 1024);
+        let (output, stdout) = tokio::io::duplex(64 * 1024);
+        let served = tokio::spawn(helper::serve(input, output));
+        Ok(Process::new(Box::pin(stdin), Box::pin(stdout), async move {
+            let code = match served.await {
+                Ok(Ok(())) => 0,
+                Ok(Err(_)) | Err(_) => 1,
+            };
+            Ok(Ended { exit: Exit::Code(code), stderr_tail: String::new() })
+        }))
+    }
+
+    async fn connect(&self, _: &Address) -> Result<Stream, HostError> {
+        unreachable!("the file engine forwards nothing")
+    }
+
+    async fn subsystem(&self, name: &str) -> Result<Stream, HostError> {
+        assert_eq!(name, "sftp");
+        let mut child = Child::new("/usr/lib/openssh/sftp-server")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("openssh-sftp-server is installed");
+        let joined = tokio::io::join(child.stdout.take().unwrap(), child.stdin.take().unwrap());
+        tokio::spawn(async move { child.wait().await });
+        Ok(Box::new(joined))
+    }
+
+    async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
+        Ok(Arc::new(Near))
+    }
+}
+
+/// How the two sides of a pass are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Local,
+    PushHelper,
+    PullHelper,
+    PushSftp,
+    PullSftp,
+}
+
+pub const WAYS: [Way; 5] =
+    [Way::Local, Way::PushHelper, Way::PullHelper, Way::PushSftp, Way::PullSftp];
+
+impl Way {
+    pub fn exact(self) -> Exact {
+        match self {
+            Way::Local | Way::PushHelper | Way::PullHelper => Exact::Nanos,
+            Way::PushSftp | Way::PullSftp => Exact::Secs,
+        }
+    }
+
+    /// The ends of a pass over `host`, whose helper `command` starts.
+    pub fn ends(
+        self,
+        host: &Arc<dyn Host>,
+        command: &Command,
+        source: &Path,
+        target: &Path,
+    ) -> (Endpoint, Endpoint) {
+        let helper = |root: &Path| Endpoint::helper(host.clone(), command.clone(), bytes(root), 2);
+        let sftp = |root: &Path| Endpoint::sftp(host.clone(), bytes(root), 2);
+        match self {
+            Way::Local => (Endpoint::local(source), Endpoint::local(target)),
+            Way::PushHelper => (Endpoint::local(source), helper(target)),
+            Way::PullHelper => (helper(source), Endpoint::local(target)),
+            Way::PushSftp => (Endpoint::local(source), sftp(target)),
+            Way::PullSftp => (sftp(source), Endpoint::local(target)),
+        }
+    }
+}
+
+pub fn bytes(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    path.as_os_str().as_bytes().to_vec()
+}
+
+/// The command that starts the real binary's helper.
+pub fn real_helper() -> Command {
+    Command::new([env!("CARGO_BIN_EXE_transhume"), "helper", "files"])
+}
+
+/// Two directories, and a way between them.
+pub struct Pair {
+    pub dir: TempDir,
+    pub source: PathBuf,
+    pub target: PathBuf,
+    pub host: Arc<dyn Host>,
+    pub command: Command,
+    _sshd: Option<Sshd>,
+}
+
+impl Pair {
+    /// A machine in this process.
+    pub fn near() -> Self {
+        Pair::over(Arc::new(Near), Command::new(["helper"]), None)
+    }
+
+    /// A real sshd and the real binary.
+    pub async fn over_ssh() -> Self {
+        let (sshd, host): (Sshd, Arc<Ssh>) = crate::ssh::logged_in().await;
+        Pair::over(host, real_helper(), Some(sshd))
+    }
+
+    pub fn over(host: Arc<dyn Host>, command: Command, sshd: Option<Sshd>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, target) = (dir.path().join("source"), dir.path().join("target"));
+        std::fs::create_dir(&source).unwrap();
+        Pair { dir, source, target, host, command, _sshd: sshd }
+    }
+
+    pub fn source(&self) -> Tree {
+        Tree::at(&self.source)
+    }
+
+    pub fn target(&self) -> Tree {
+        Tree::at(&self.target)
+    }
+
+    pub async fn sync(&self, way: Way, options: &Options) -> Result<Outcome, MediaError> {
+        let (source, target) = way.ends(&self.host, &self.command, &self.source, &self.target);
+        sync(&source, &target, options, &Recorder::default()).await
+    }
+
+    /// A pass that must succeed without problems.
+    pub async fn sync_well(&self, way: Way, options: &Options) -> Outcome {
+        let outcome = match self.sync(way, options).await {
+            Ok(outcome) => outcome,
+            Err(error) => panic!("{way:?}: {}", transhume::error::one_line(&error)),
+        };
+        assert_eq!(outcome.problems, [], "{way:?}");
+        outcome
+    }
+
+    pub fn assert_same(&self, way: Way) {
+        tree::assert_same(&self.source, &self.target, way.exact());
+    }
+}
+
+/// Options that delete, and collect the changes.
+pub fn deleting() -> Options {
+    Options { delete: true, ..Options::default() }
+}
+
+/// Options that collect the lines of `-i`.
+pub fn itemizing(options: Options) -> (Options, Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let sink = lines.clone();
+    let on_change = move |change: &Change| sink.lock().unwrap().push(change.to_string());
+    (Options { on_change: Some(Arc::new(on_change)), ..options }, lines)
+}
