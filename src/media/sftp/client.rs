@@ -78,9 +78,8 @@ impl SftpError {
         let kind = match &self {
             SftpError::Status { code: StatusCode::NoSuchFile, .. } => FailureKind::Vanished,
             SftpError::Status { code: StatusCode::PermissionDenied, .. } => FailureKind::Denied,
-            SftpError::Status { .. } | SftpError::Lost | SftpError::Unexpected => {
-                FailureKind::Other
-            }
+            SftpError::Lost => FailureKind::Lost,
+            SftpError::Status { .. } | SftpError::Unexpected => FailureKind::Other,
         };
         Failure::new(kind, format!("cannot {action}: {self}"))
     }

@@ -1,13 +1,16 @@
 //! Sides for the tests: helpers in this process, the real binary and sshd.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
 use tokio::process::Command as Child;
-use transhume::event::Recorder;
-use transhume::host::ssh::Ssh;
+use transhume::event::{Event, Monitor, Recorder};
+use transhume::host::local::Local;
+use transhume::host::ssh::surroundings::Surroundings;
+use transhume::host::ssh::{self, Ssh};
 use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, Stream};
 use transhume::media::{Change, Endpoint, MediaError, Options, Outcome, helper, sync};
 
@@ -25,7 +28,10 @@ impl Host for Near {
         "near.example"
     }
 
-    async fn spawn(&self, _: &Command) -> Result<Process, HostError> {
+    async fn spawn(&self, command: &Command) -> Result<Process, HostError> {
+        if command.argv()[0] != "helper" {
+            return Local::new().spawn(command).await;
+        }
         let (stdin, input) = tokio::io::duplex(64 * 1024);
         let (output, stdout) = tokio::io::duplex(64 * 1024);
         let served = tokio::spawn(helper::serve(input, output));
@@ -118,7 +124,7 @@ pub struct Pair {
     pub target: PathBuf,
     pub host: Arc<dyn Host>,
     pub command: Command,
-    _sshd: Option<Sshd>,
+    sshd: Option<Arc<Sshd>>,
 }
 
 impl Pair {
@@ -137,7 +143,18 @@ impl Pair {
         let dir = tempfile::tempdir().unwrap();
         let (source, target) = (dir.path().join("source"), dir.path().join("target"));
         std::fs::create_dir(&source).unwrap();
-        Pair { dir, source, target, host, command, _sshd: sshd }
+        Pair { dir, source, target, host, command, sshd: sshd.map(Arc::new) }
+    }
+
+    /// Ends every session of the server when called.
+    pub fn killer(&self) -> impl FnOnce() + Send + use<> {
+        let sshd = self.sshd.clone().expect("a pair over SSH");
+        move || sshd.kill_sessions()
+    }
+
+    /// Processes that serve sessions now.
+    pub fn session_count(&self) -> usize {
+        self.sshd.as_ref().map_or(0, |sshd| sshd.session_pids().len())
     }
 
     pub fn source(&self) -> Tree {
@@ -149,8 +166,17 @@ impl Pair {
     }
 
     pub async fn sync(&self, way: Way, options: &Options) -> Result<Outcome, MediaError> {
+        self.watched(way, options, &Recorder::default()).await
+    }
+
+    pub async fn watched(
+        &self,
+        way: Way,
+        options: &Options,
+        monitor: &dyn Monitor,
+    ) -> Result<Outcome, MediaError> {
         let (source, target) = way.ends(&self.host, &self.command, &self.source, &self.target);
-        sync(&source, &target, options, &Recorder::default()).await
+        sync(&source, &target, options, monitor).await
     }
 
     /// A pass that must succeed without problems.
@@ -179,4 +205,61 @@ pub fn itemizing(options: Options) -> (Options, Arc<Mutex<Vec<String>>>) {
     let sink = lines.clone();
     let on_change = move |change: &Change| sink.lock().unwrap().push(change.to_string());
     (Options { on_change: Some(Arc::new(on_change)), ..options }, lines)
+}
+
+/// Logs in to `sshd` by way of another port of this machine.
+pub async fn connect_through(sshd: &Sshd, port: u16) -> Arc<dyn Host> {
+    let known_hosts = sshd.dir().join(format!("known_hosts-{port}"));
+    std::fs::write(&known_hosts, format!("[127.0.0.1]:{port} {}\n", sshd.host_key())).unwrap();
+    let config = sshd.dir().join("empty_config");
+    std::fs::write(&config, "").unwrap();
+    let options = ssh::Options {
+        identity: Some(sshd.client_key()),
+        options: BTreeMap::from([
+            ("UserKnownHostsFile".to_owned(), known_hosts.display().to_string()),
+            ("GlobalKnownHostsFile".to_owned(), "none".to_owned()),
+        ]),
+        config_file: Some(config),
+        surroundings: Surroundings { user: sshd.user(), home: sshd.dir().to_owned(), agent: None },
+    };
+    let destination = format!("ssh://127.0.0.1:{port}").parse().unwrap();
+    ssh::connect(&destination, &options, Arc::new(ssh::NoPrompt)).await.unwrap()
+}
+
+/// Calls a function once, when so many files are on the target.
+pub struct After<F>(pub u64, pub Mutex<Option<F>>);
+
+impl<F: FnOnce() + Send> After<F> {
+    pub fn files(count: u64, act: F) -> Self {
+        After(count, Mutex::new(Some(act)))
+    }
+}
+
+impl<F: FnOnce() + Send> Monitor for After<F> {
+    fn emit(&self, event: Event) {
+        if let Event::Progress(progress) = event
+            && progress.items_done >= self.0
+            && let Some(act) = self.1.lock().unwrap().take()
+        {
+            act();
+        }
+    }
+}
+
+/// Options that call `act` when the change of `path` is told, which is before it is made.
+pub fn when_told(path: &str, act: impl Fn() + Send + Sync + 'static, options: Options) -> Options {
+    let path = path.to_owned();
+    let on_change = move |change: &Change| {
+        if change.path.to_string() == path {
+            act();
+        }
+    };
+    Options { on_change: Some(Arc::new(on_change)), ..options }
+}
+
+/// The temporary files below `root`.
+pub fn leftovers(root: &Path) -> Vec<String> {
+    let names =
+        tree::read(root).into_keys().map(|path| String::from_utf8_lossy(&path).into_owned());
+    names.filter(|path| path.contains(".transhume-")).collect()
 }
