@@ -27,6 +27,9 @@ struct Arguments {
 /// What every verb takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
+    /// The configuration [default: ./transhume.toml, then ~/.config/transhume/transhume.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub config: Option<std::path::PathBuf>,
     /// Print events as JSON lines on standard output.
     #[arg(long, global = true)]
     pub json: bool,

@@ -44,6 +44,8 @@ pub struct Side {
     pub identity: Option<PathBuf>,
     /// Options as in ssh_config(5): `UserKnownHostsFile`, `ProxyJump`, …
     pub ssh_options: BTreeMap<String, String>,
+    /// Where transhume keeps its lock, its helper and its backups on this side.
+    pub work_dir: String,
     /// Mastodon's directory (`~/live`).
     pub root: String,
     /// The user that Mastodon runs as.
@@ -199,6 +201,7 @@ impl Default for Side {
             host: None,
             identity: None,
             ssh_options: BTreeMap::new(),
+            work_dir: "/var/lib/transhume".into(),
             root: "/home/mastodon/live".into(),
             user: "mastodon".into(),
             env_file: None,

@@ -1,1 +1,30 @@
-//! The database engine.
+//! The database engine: copies one PostgreSQL database to another server and proves that it is
+//! all there.
+//!
+//! In flow two [`Server`]s (how to reach each, and as whom); out flow events, a database that is a
+//! copy of the source as one snapshot saw it, and a [`compare::Comparison`]. The source is only
+//! read. The story, in order: [`inspect`] → [`preflight`] → [`target::prepare`] → [`stream::copy`]
+//! → [`compare::compare`] → [`target::finish`]. It knows nothing of Mastodon apart from a few
+//! well-known sore spots in [`risks`], and nothing of plans, configs or the other engines.
+
+mod check;
+pub mod compare;
+pub mod conninfo;
+mod error;
+mod held;
+pub mod inspect;
+pub mod preflight;
+mod quote;
+pub mod risks;
+pub mod server;
+pub mod session;
+pub mod stream;
+pub mod target;
+pub mod tools;
+mod transfer;
+
+pub use check::check;
+pub use error::{DatabaseError, SqlError};
+pub use server::{Server, Version};
+pub use session::{Access, Session};
+pub use transfer::{Options, Transferred, transfer};

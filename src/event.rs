@@ -5,6 +5,7 @@
 
 use std::sync::Mutex;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// Takes events. Engines are given one and call it from any task; it must not block.
@@ -33,11 +34,40 @@ pub enum Event {
     /// What `check` found.
     Finding { level: Level, subject: String, text: String, remedy: Option<String> },
     /// Something went wrong that does not stop the run; it is listed at the end.
-    Problem { subject: String, text: String },
-    /// A line for people.
+    Problem {
+        subject: String,
+        text: String,
+        #[serde(default)]
+        remedy: Option<String>,
+    },
+    /// A line for people. What the operator should do next is told after the last step ended: the
+    /// report lists those notes apart.
     Note { text: String },
     /// The verb ended.
     RunFinished { run: String, exit: u8, millis: u64 },
+}
+
+/// An event and the moment it was emitted, to the millisecond.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stamped {
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl Stamped {
+    /// `event`, emitted now.
+    pub fn now(event: Event) -> Self {
+        Stamped { at: now(), event }
+    }
+}
+
+/// The wall clock, to the millisecond: when things are told to have happened. Deadlines and
+/// measured times come from `Instant`.
+pub fn now() -> Timestamp {
+    let now = Timestamp::now();
+    // The same moment with fewer digits is always in range.
+    Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
 }
 
 /// How a step ended.
@@ -86,6 +116,40 @@ pub enum Level {
     Warning,
     /// `migrate` will not start.
     Refusal,
+}
+
+/// What a read-only look at the two servers found, with the remedy where there is one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub level: Level,
+    pub subject: String,
+    pub text: String,
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    pub fn ok(subject: &str, text: impl Into<String>) -> Self {
+        Finding::new(Level::Ok, subject, text, None)
+    }
+
+    pub fn warning(subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
+        Finding::new(Level::Warning, subject, text, remedy)
+    }
+
+    pub fn refusal(subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
+        Finding::new(Level::Refusal, subject, text, remedy)
+    }
+
+    fn new(level: Level, subject: &str, text: impl Into<String>, remedy: Option<String>) -> Self {
+        Finding { level, subject: subject.to_owned(), text: text.into(), remedy }
+    }
+}
+
+impl From<Finding> for Event {
+    fn from(finding: Finding) -> Event {
+        let Finding { level, subject, text, remedy } = finding;
+        Event::Finding { level, subject, text, remedy }
+    }
 }
 
 /// A monitor that tells nobody.

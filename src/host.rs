@@ -9,6 +9,7 @@ pub mod command;
 pub mod fake;
 pub mod files;
 pub mod local;
+pub mod pipe;
 mod quote;
 pub mod ssh;
 

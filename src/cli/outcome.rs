@@ -1,9 +1,11 @@
 //! How a verb ends: the exit codes, and the one place that prints an error.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use crate::error::{Advice, causes};
+use crate::render::text::hanging;
 
 /// The exit codes; `docs/exit-codes.md` explains each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,12 +67,54 @@ impl Failure {
 
 /// Prints the failure with its causes and its hint, and gives its exit code.
 pub(super) fn report(failure: &Failure) -> ExitCode {
-    eprintln!("transhume: {}", failure.error);
+    // Nothing can be done about a closed terminal.
+    let _ = std::io::stderr().write_all(told(failure).as_bytes());
+    failure.exit.into()
+}
+
+/// The failure as it is printed. Parts of it come from other machines: they are escaped.
+fn told(failure: &Failure) -> String {
+    let mut text = format!("transhume: {}\n", hanging(&failure.error.to_string(), 2));
     for cause in causes(failure.error.as_ref()) {
-        eprintln!("  caused by: {cause}");
+        text.push_str(&format!("  caused by: {}\n", hanging(&cause.to_string(), 4)));
     }
     if let Some(hint) = &failure.hint {
-        eprintln!("  hint: {hint}");
+        text.push_str(&format!("  hint: {}\n", hanging(hint, 4)));
     }
-    failure.exit.into()
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::{Exit as HostExit, HostError};
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_its_hint() {
+        let error = HostError::Unreachable {
+            host: "new.example".into(),
+            source: std::io::Error::other("no route to host"),
+            hint: Some("check the address in transhume.toml".into()),
+        };
+        assert_eq!(
+            told(&Failure::new(Exit::Failed, error)),
+            "transhume: cannot reach new.example\n  caused by: no route to host\n  \
+             hint: check the address in transhume.toml\n"
+        );
+    }
+
+    #[test]
+    fn what_another_machine_said_is_not_obeyed() {
+        let error = HostError::Failed {
+            host: "new.example".into(),
+            command: "tootctl".into(),
+            exit: HostExit::Code(1),
+            stderr_tail: "one\n\u{1b}]0;owned\u{7}two".into(),
+        };
+        assert_eq!(
+            told(&Failure::new(Exit::Failed, error)),
+            "transhume: `tootctl` on new.example failed with exit code 1: one\n  \
+             \\u{1b}]0;owned\\u{7}two\n"
+        );
+    }
 }

@@ -57,6 +57,12 @@ impl Command {
         self
     }
 
+    /// The same command as the last words of another program's: `sh -c SCRIPT sh` and the like.
+    pub fn wrapped<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> Self {
+        self.argv.splice(0..0, words.into_iter().map(Into::into));
+        self
+    }
+
     pub fn run_as(mut self, user: RunAs) -> Self {
         self.run_as = user;
         self

@@ -1,6 +1,15 @@
-//! The integration tests: one binary, one module a part, real servers on loopback.
+//! The live tests: one binary, one module for each part, real servers on loopback.
 
-#[allow(dead_code, reason = "each test module uses its part of the harness")]
+#[allow(dead_code, reason = "each part uses its own share of the harness")]
+#[allow(unused_imports, reason = "the same: some is exported for the sandbox program alone")]
 mod harness;
+
+mod database;
+mod instance_facts;
+mod instance_network;
+mod instance_system;
+mod layers;
 mod media;
+mod render;
+mod sandbox;
 mod ssh;

@@ -1,0 +1,222 @@
+//! `transhume migrate` and `transhume rollback`: the move, and the way back.
+
+use std::path::Path;
+
+use crate::event::{Event, Finding, Level, Monitor};
+use crate::migration::plan::Plan;
+use crate::migration::run::{self, Cause, Ending, Log, Options, RunError};
+use crate::migration::world::World;
+use crate::migration::{facts, recipe};
+
+use super::display::Display;
+use super::{Common, Exit, Failure, interrupt, plan, question, report, setup};
+
+/// Move the instance: show the plan, ask once, run it. Interrupted, the same command goes on.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume migrate                   show the plan, ask, run it
+  transhume migrate --yes             do not ask (you have read `transhume plan`)
+  transhume migrate --until fence     stop when the stage of that step is complete")]
+pub(super) struct Arguments {
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Stop when the stage of this step is complete; the same command goes on.
+    #[arg(long, value_name = "STEP")]
+    until: Option<String>,
+}
+
+/// Undo an unfinished move: put the old server back as it was.
+#[derive(Debug, clap::Args)]
+pub(super) struct RollbackArguments {
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// What both verbs work with.
+struct Setting {
+    world: World,
+    log: Log,
+    display: Display,
+}
+
+impl Setting {
+    async fn open(common: &Common) -> Result<Setting, Failure> {
+        let config = setup::config(common.config.as_deref())?;
+        setup::state_dir(&config)?;
+        let events = config.state_dir.join("events.jsonl");
+        let display = Display::new(common, Some(&events))?;
+        let world = setup::world(config, display.monitor()).await?;
+        let log = Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
+        Ok(Setting { world, log, display })
+    }
+
+    fn begin(&self, verb: &str) {
+        let event = Event::RunStarted { run: self.log.run().to_owned(), verb: verb.to_owned() };
+        self.display.monitor().emit(event);
+    }
+
+    /// Ends the run: the last words, the report, the exit code.
+    fn end(&self, exit: Exit, result: Result<(), Failure>) -> Result<Exit, Failure> {
+        let path = report::path(&self.world.config.state_dir, self.log.run());
+        self.display.monitor().emit(Event::Note { text: format!("The report: {}", path.display()) });
+        self.display.close(self.log.run(), exit);
+        report::write(&self.world.config, &path)?;
+        result.map(|()| exit)
+    }
+}
+
+pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
+    let setting = Setting::open(common).await?;
+    let Setting { world, log, display } = &setting;
+    setting.begin("migrate");
+    let resuming = log.is_unfinished();
+    let gathered = facts::gather(world).await;
+    tell_findings(display, &gathered.findings, resuming);
+    let refused = gathered.findings.iter().any(|finding| finding.level == Level::Refusal);
+    let Some(facts) = gathered.facts.filter(|_| resuming || !refused) else {
+        return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
+    };
+    let plan = recipe::plan(world, facts);
+    if !resuming && !arguments.yes && !agreed(display, &plan)? {
+        let failure = Failure::message(Exit::Refused, "you did not agree; nothing was touched", None);
+        return setting.end(Exit::Refused, Err(failure));
+    }
+    let options = Options { until: arguments.until };
+    let token = interrupt::token()?;
+    let ending = run::run(&plan, log, &options, &*world.monitor, &token).await;
+    conclude(&setting, ending, Exit::Interrupted)
+}
+
+pub(super) async fn rollback(
+    arguments: RollbackArguments,
+    common: &Common,
+) -> Result<Exit, Failure> {
+    let setting = Setting::open(common).await?;
+    let Setting { world, log, display } = &setting;
+    if !log.is_unfinished() {
+        return Err(Failure::new(Exit::Usage, RunError::NothingToUndo));
+    }
+    setting.begin("rollback");
+    let question = format!("Undo {} and put the old server back as it was?", world.job());
+    if !arguments.yes && !display.paused(|| question::confirm(&question, "rollback"))? {
+        return Err(Failure::message(Exit::Refused, "you did not agree; nothing was touched", None));
+    }
+    let gathered = facts::gather(world).await;
+    let Some(facts) = gathered.facts else {
+        return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
+    };
+    let plan = recipe::plan(world, facts);
+    let token = interrupt::token()?;
+    let ending = run::rollback(&plan, log, &*world.monitor, &token).await;
+    conclude(&setting, ending, Exit::Done)
+}
+
+/// Tells what was found; when a run goes on, only what is wrong: the rest was told before.
+fn tell_findings(display: &Display, findings: &[Finding], resuming: bool) {
+    let monitor = display.monitor();
+    for finding in findings {
+        if !resuming || finding.level != Level::Ok {
+            monitor.emit(finding.clone().into());
+        }
+    }
+}
+
+fn refusal(findings: &[Finding]) -> Failure {
+    let count = findings.iter().filter(|finding| finding.level == Level::Refusal).count();
+    let noun = crate::units::counted(count as u64, "refusal");
+    Failure::message(
+        Exit::Refused,
+        format!("check found {noun}; nothing was touched"),
+        Some("each refusal above tells its remedy; `transhume check` looks again".into()),
+    )
+}
+
+fn agreed(display: &Display, plan: &Plan) -> Result<bool, Failure> {
+    display.paused(|| {
+        eprint!("{}", plan::text(plan, display.look().color));
+        question::confirm("This moves the instance.", "migrate")
+    })
+}
+
+/// The exit code and the message of an ending. `on_request` is the code of an unwind that was
+/// asked for.
+fn conclude(
+    setting: &Setting,
+    ending: Result<Ending, RunError>,
+    on_request: Exit,
+) -> Result<Exit, Failure> {
+    let (exit, result) = match ending {
+        Ok(Ending::Finished { problems: 0 }) => {
+            tell_next(setting);
+            (Exit::Done, Ok(()))
+        }
+        Ok(Ending::Finished { .. }) => {
+            tell_next(setting);
+            (Exit::Problems, Ok(()))
+        }
+        Ok(Ending::Stopped { after }) => {
+            note(setting, format!("Stopped after {after}; `transhume migrate` goes on."));
+            (Exit::Done, Ok(()))
+        }
+        Ok(Ending::Interrupted) => (Exit::Interrupted, Ok(())),
+        Ok(Ending::Unwound { cause: None }) => (on_request, Ok(())),
+        Ok(Ending::Unwound { cause: Some(cause) }) => {
+            (Exit::Failed, Err(failed(Exit::Failed, cause, "the old server serves as before")))
+        }
+        Ok(Ending::UndoFailed { cause, failed: steps }) => {
+            (Exit::UndoFailed, Err(undo_failed(cause, &steps)))
+        }
+        Ok(Ending::Unfinished { cause: Some(cause) }) => {
+            let told = "the new server has taken over; run `transhume migrate` again to complete it";
+            (Exit::Unfinished, Err(failed(Exit::Unfinished, cause, told)))
+        }
+        Ok(Ending::Unfinished { cause: None }) => {
+            note(setting, "Stopped past the point of no return; run `transhume migrate` again.".into());
+            (Exit::Unfinished, Ok(()))
+        }
+        Err(error) => {
+            let exit = match error {
+                RunError::Journal(_) => Exit::Failed,
+                RunError::OtherJob { .. }
+                | RunError::PlanChanged { .. }
+                | RunError::UnknownStep { .. }
+                | RunError::PastNoReturn { .. }
+                | RunError::NothingToUndo => Exit::Usage,
+            };
+            (exit, Err(Failure::new(exit, error)))
+        }
+    };
+    setting.end(exit, result)
+}
+
+fn failed(exit: Exit, cause: Cause, state: &str) -> Failure {
+    Failure::of_step(exit, format!("step `{}` failed; {state}", cause.step), cause.error)
+}
+
+fn undo_failed(cause: Option<Cause>, steps: &[String]) -> Failure {
+    let text = format!("undoing failed for: {}", steps.join(", "));
+    match cause {
+        Some(cause) => Failure::of_step(Exit::UndoFailed, text, cause.error),
+        None => Failure::message(Exit::UndoFailed, text, None),
+    }
+    .with_hint("read the report, mend what it names, then run `transhume rollback` again")
+}
+
+fn note(setting: &Setting, text: String) {
+    setting.display.monitor().emit(Event::Note { text });
+}
+
+/// What is left for the operator after a move.
+fn tell_next(setting: &Setting) {
+    let config = setting.world.config.clone();
+    for text in recipe::next_steps(&config) {
+        note(setting, text);
+    }
+}
+
+/// Where a state directory keeps the events that reports are drawn from.
+pub(super) fn events_path(state_dir: &Path) -> std::path::PathBuf {
+    state_dir.join("events.jsonl")
+}

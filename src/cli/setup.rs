@@ -1,0 +1,89 @@
+//! From the configuration file to two connected machines: what every verb of a move begins with.
+
+use std::io::IsTerminal;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::{Config, ConfigError, Side};
+use crate::event::Monitor;
+use crate::host::Host;
+use crate::host::local::Local;
+use crate::host::ssh::{self, Destination, NoPrompt, Prompt, TerminalPrompt};
+use crate::migration::world::World;
+
+use super::{Exit, Failure};
+
+/// Where the configuration is looked for when `-c` does not name it.
+fn places() -> Vec<PathBuf> {
+    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
+        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"))
+    });
+    let mut places = vec![PathBuf::from("transhume.toml")];
+    places.extend(home.map(|home| home.join("transhume/transhume.toml")));
+    places
+}
+
+/// Reads the configuration that `-c` names, or the first that is found.
+pub(super) fn config(named: Option<&Path>) -> Result<Config, Failure> {
+    let looked = named.map_or_else(places, |path| vec![path.to_owned()]);
+    let Some(path) = looked.iter().find(|path| path.exists()) else {
+        return Err(Failure::new(Exit::Usage, ConfigError::Missing { looked }));
+    };
+    Config::load(path).map_err(|error| Failure::new(Exit::Usage, error))
+}
+
+/// Makes the state directory, 0700: journal, reports and manifests tell much about an instance.
+pub(super) fn state_dir(config: &Config) -> Result<(), Failure> {
+    let dir = &config.state_dir;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| {
+        Failure::message(
+            Exit::Usage,
+            format!("cannot make the state directory {}: {error}", dir.display()),
+            Some("run transhume as root, or set `state_dir` to a directory of yours".into()),
+        )
+    })
+}
+
+/// Connects to both servers.
+pub(super) async fn world(config: Config, monitor: Arc<dyn Monitor>) -> Result<World, Failure> {
+    state_dir(&config)?;
+    let owner = owner(&config.state_dir)?;
+    let source = host(&config.source).await?;
+    let target = host(&config.target).await?;
+    Ok(World::new(config, source, target, monitor, owner))
+}
+
+async fn host(side: &Side) -> Result<Arc<dyn Host>, Failure> {
+    let Some(text) = &side.host else { return Ok(Arc::new(Local::new())) };
+    let destination: Destination = text.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
+    let options = ssh::Options { identity: side.identity.clone(), options: side.ssh_options.clone() };
+    let host = ssh::connect(&destination, &options, prompt()).await;
+    Ok(host.map_err(|error| Failure::new(Exit::Failed, error))?)
+}
+
+/// Asks on the terminal where there is one.
+pub(super) fn prompt() -> Arc<dyn Prompt> {
+    if std::io::stdin().is_terminal() { Arc::new(TerminalPrompt) } else { Arc::new(NoPrompt) }
+}
+
+/// The name that this installation writes on locks and databases; made at the first use.
+fn owner(state_dir: &Path) -> Result<String, Failure> {
+    let path = state_dir.join("owner");
+    let fail = |error| Failure::from_io(&format!("use {}", path.display()), error);
+    match std::fs::read_to_string(&path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(fail(error)),
+    }
+    let mut random = [0; 8];
+    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
+        .map_err(|error| fail(error.into()))?;
+    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(fail)?;
+    std::io::Write::write_all(&mut file, format!("{name}\n").as_bytes()).map_err(fail)?;
+    file.sync_all().map_err(fail)?;
+    Ok(name)
+}

@@ -1,0 +1,42 @@
+//! `check`: gathers the facts of both sides and gives what there is to say. Changes nothing.
+
+use super::preflight::{Facts, findings};
+use super::session::Access;
+use super::target::Destination;
+use super::tools::Tool;
+use super::{DatabaseError, Server, inspect, risks, session, target, tools};
+use crate::event::Finding;
+
+/// Findings about a copy from `source` to `destination`. Rows are looked at too, in tables up to
+/// `table_bytes_max`.
+pub async fn check(
+    source: &Server,
+    destination: &Destination,
+    table_bytes_max: u64,
+) -> Result<Vec<Finding>, DatabaseError> {
+    let facts = gather(source, destination).await?;
+    let mut found = findings(&facts);
+    found.extend(risks::find(source, table_bytes_max).await?);
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    Ok(found)
+}
+
+/// The facts alone.
+pub async fn gather(source: &Server, destination: &Destination) -> Result<Facts, DatabaseError> {
+    let session = session::connect(source, Access::Read).await?;
+    let admin = destination.admin_session(Access::Read).await?;
+    let login = destination.admin.as_ref().unwrap_or(&destination.server);
+    Ok(Facts {
+        source: inspect::inspect_server(source, &session).await?,
+        database: inspect::inspect_database(&session).await?,
+        dump: tools::version(source, Tool::Dump).await?,
+        target: inspect::inspect_server(login, &admin).await?,
+        restore: tools::version(&destination.server, Tool::Restore).await?,
+        wanted: destination.server.database.clone(),
+        owner: destination.owner.clone(),
+        owner_is_superuser: target::is_superuser(destination).await?,
+        existing: target::existing(destination, &admin).await?,
+        may_replace: destination.may_replace(),
+        may_create_role: destination.create_role,
+    })
+}

@@ -1,0 +1,58 @@
+//! One moment of the source, held by a session of ours and shared with all that read it.
+
+use std::collections::BTreeMap;
+
+use super::super::compare::{Position, positions};
+use super::super::quote::literal;
+use super::super::session::{self, Access};
+use super::super::{DatabaseError, Server, Session};
+
+/// An exported snapshot. It lives as long as this does and the link holds.
+pub struct Snapshot {
+    id: String,
+    sequences: BTreeMap<String, Position>,
+    indexes: u64,
+    _session: Session,
+}
+
+impl Snapshot {
+    /// Takes a snapshot of the source's database.
+    pub async fn take(source: &Server) -> Result<Snapshot, DatabaseError> {
+        let session = session::connect(source, Access::Read).await?;
+        // Sequences stand outside snapshots; where they stand now is the least that a copy has.
+        let sequences = positions(&session).await?;
+        let action = "export a snapshot";
+        session.execute(action, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        let id = session.value(action, "SELECT pg_export_snapshot()", &[]).await?;
+        let sql = "SELECT count(*) FROM pg_index WHERE indexrelid >= 16384 AND indisvalid";
+        let indexes: i64 = session.value("count the indexes", sql, &[]).await?;
+        Ok(Snapshot { id, sequences, indexes: indexes.unsigned_abs(), _session: session })
+    }
+
+    /// What `pg_dump --snapshot` takes.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Where the sequences stood just before.
+    pub fn sequences(&self) -> &BTreeMap<String, Position> {
+        &self.sequences
+    }
+
+    /// The indexes of the source.
+    pub(super) fn indexes(&self) -> u64 {
+        self.indexes
+    }
+
+    /// A new session with the source that sees what the snapshot sees.
+    pub async fn join(&self, source: &Server) -> Result<Session, DatabaseError> {
+        let session = session::connect(source, Access::Read).await?;
+        let action = "join the snapshot";
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            literal(&self.id)
+        );
+        session.execute(action, &sql).await?;
+        Ok(session)
+    }
+}

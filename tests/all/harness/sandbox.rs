@@ -1,0 +1,209 @@
+//! Two small servers on loopback, `old` and `new`, each with its own sshd, PostgreSQL cluster,
+//! Redis, nginx, systemctl, crontab and Mastodon directory. The old one holds a Mastodon-shaped
+//! instance that is up and working; the new one is what the install guide leaves: everything
+//! installed, no database, nothing started. What is a stand-in, and for what, is told in
+//! `stand_in`; all else is real.
+//!
+//! Dropping the sandbox stops everything that was started for it, also by the program under test.
+
+#[path = "sandbox/files.rs"]
+mod files;
+#[path = "sandbox/program.rs"]
+mod program;
+#[path = "sandbox/settings.rs"]
+mod settings;
+#[path = "sandbox/side.rs"]
+mod side;
+#[path = "sandbox/untouched.rs"]
+mod untouched;
+#[path = "sandbox/verify.rs"]
+mod verify;
+#[path = "sandbox/web.rs"]
+pub mod web;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::media_tree::Tree;
+use super::nginx::Certificate;
+use super::{free_port, process, seed, wait_for};
+use settings::Secrets;
+pub use side::{DATABASE, DOMAIN, ROLE, Side};
+pub use untouched::Snapshot;
+pub use verify::Verdict;
+
+/// How large the old server's instance is.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub statuses: u32,
+    pub files: u32,
+    /// Jobs that wait in the `pull` queue, and how long each takes.
+    pub jobs: u32,
+    pub job_millis: u32,
+    /// How Mastodon logs in to PostgreSQL.
+    pub login: Login,
+    /// Where everything is kept; default: a temporary directory.
+    pub dir: Option<PathBuf>,
+}
+
+/// Both ways are common: the install guide's is the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// A password over TCP.
+    Password,
+    /// No password: the Unix socket, and the operating system's word for who connects.
+    Peer,
+}
+
+impl Options {
+    /// Enough of everything for a test, up in a few seconds.
+    pub fn small() -> Self {
+        let login = Login::Password;
+        Options { statuses: 500, files: 60, jobs: 60, job_millis: 300, login, dir: None }
+    }
+
+    /// What `tools/try` moves.
+    pub fn full() -> Self {
+        Options {
+            statuses: 100_000,
+            files: 3_000,
+            jobs: 300,
+            job_millis: 2_000,
+            ..Options::small()
+        }
+    }
+}
+
+/// The two servers, and what a client that tests them has to know.
+pub struct Sandbox {
+    // Before the directory: dropped first.
+    pub old: Side,
+    pub new: Side,
+    pub certificate: Certificate,
+    /// The API token of the instance's owner.
+    pub token: String,
+    /// The id of every job that was queued: each has to be done, or to be waiting, exactly once.
+    pub jobs: Vec<String>,
+    dir: PathBuf,
+    _temporary: Option<TempDir>,
+}
+
+impl Sandbox {
+    /// Starts both servers and everything on the old one.
+    pub fn start(options: &Options) -> Sandbox {
+        let (dir, temporary) = base_dir(options);
+        let program = program::install(&dir);
+        fs::write(dir.join("owner"), std::process::id().to_string()).expect("write");
+        let certificate = Certificate::make(&dir, &[DOMAIN]);
+        let secrets = Secrets::make();
+        // The same on both sides, as on two machines; each side has an address of its own.
+        let ports = (free_port(), free_port());
+        let plan = |name, address| side::Plan {
+            name,
+            address,
+            dir: dir.join(name),
+            program: program.clone(),
+            ports,
+            login: options.login,
+            certificate: &certificate,
+        };
+        let (old, new) = std::thread::scope(|scope| {
+            let old = scope.spawn(|| Side::start(&plan("old", "127.0.0.2")));
+            let new = scope.spawn(|| Side::start(&plan("new", "127.0.0.3")));
+            (old.join(), new.join())
+        });
+        let (old, new) = (old.expect("the old server"), new.expect("the new server"));
+        old.write_env(&secrets);
+        let jobs = seed::fill(&old, &secrets.cipher(), options);
+        let token = "SELECT token FROM oauth_access_tokens WHERE resource_owner_id = 1";
+        let token = old.postgres.sql(DATABASE, token).trim().to_owned();
+        let sandbox = Sandbox { old, new, certificate, token, jobs, dir, _temporary: temporary };
+        sandbox.write_config(&sandbox.config());
+        sandbox.old.start_services();
+        sandbox.wait_for_services(&sandbox.old);
+        sandbox
+    }
+
+    /// The processes of Mastodon's services on both sides of the sandbox in `dir`.
+    pub fn processes(dir: &Path) -> Vec<u32> {
+        program::running(dir)
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The configuration for transhume: written by [`Sandbox::write_config`].
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.join("transhume.toml")
+    }
+
+    /// Where the configuration says that journal and reports are kept.
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// What `transhume.toml` has to say for this pair. A test may change it and write it again.
+    pub fn config(&self) -> toml::Table {
+        let mut config = toml::Table::new();
+        let mut source = self.old.config(&self.certificate);
+        source.remove("ssh");
+        let mut target = self.new.config(&self.certificate);
+        target.extend(self.new.ssh_config());
+        target.insert("env".into(), self.new.overrides().into());
+        config.insert("state_dir".into(), self.state_dir().display().to_string().into());
+        config.insert("source".into(), source.into());
+        config.insert("target".into(), target.into());
+        config
+    }
+
+    /// Writes `transhume.toml`: 0600, because it holds the new side's passwords.
+    pub fn write_config(&self, config: &toml::Table) {
+        let text = toml::to_string(config).expect("a table can be written");
+        fs::write(self.config_path(), text).expect("write the configuration");
+        fs::set_permissions(self.config_path(), fs::Permissions::from_mode(0o600)).expect("chmod");
+    }
+
+    /// The media of both sides.
+    pub fn media(&self) -> (Tree, Tree) {
+        (Tree::read(&self.old.media()), Tree::read(&self.new.media()))
+    }
+
+    /// Waits until web, streaming and Sidekiq of `side` say that they are up.
+    pub fn wait_for_services(&self, side: &Side) {
+        let limit = Duration::from_secs(30);
+        wait_for("the web process answering", limit, || side.web_is_healthy());
+        wait_for("streaming answering", limit, || side.streaming_is_healthy());
+        wait_for("both Sidekiqs", limit, || side.redis.cli(&["SCARD", "processes"]) == "2");
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // Whoever started them: every process that runs our copy of the program.
+        let _ = fs::remove_file(self.dir.join("owner"));
+        for pid in program::running(&self.dir) {
+            process::signal(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn base_dir(options: &Options) -> (PathBuf, Option<TempDir>) {
+    let temporary = options
+        .dir
+        .is_none()
+        .then(|| tempfile::Builder::new().prefix("sandbox-").tempdir().expect("a directory"));
+    let dir = match (&options.dir, &temporary) {
+        (Some(dir), _) => dir.clone(),
+        (None, Some(temporary)) => temporary.path().to_owned(),
+        (None, None) => unreachable!("made where it was not given"),
+    };
+    fs::create_dir_all(dir.join("state")).expect("make the directory");
+    // Mastodon's user has to get through.
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).expect("chmod");
+    (dir, temporary)
+}
