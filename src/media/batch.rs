@@ -2,6 +2,8 @@
 //! of the walk; then files, over all lanes; then symlinks, modes and times, the deepest directory
 //! first. Several batches are under way at once; only their first parts are done in order.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 
 use super::board::Board;
@@ -24,8 +26,8 @@ pub(crate) struct Hands<'a> {
     pub board: &'a Board<'a>,
     pub calls: &'a Calls,
     pub queue: &'a QueueSender,
-    /// Of the target.
-    pub link: &'a Link,
+    /// Of source and target.
+    pub links: &'a (Arc<Link>, Arc<Link>),
 }
 
 #[derive(Default)]
@@ -88,9 +90,18 @@ pub(crate) struct SentOps {
 }
 
 impl<'a> Hands<'a> {
-    pub fn target_lost(&self) -> MediaError {
-        let lost = || MediaError::Lost { host: self.link.host.clone() };
-        self.link.take_failure().unwrap_or_else(lost)
+    fn lost(&self, side: Side) -> MediaError {
+        let link = if side == Side::Source { &self.links.0 } else { &self.links.1 };
+        let lost = || MediaError::Lost { host: link.host.clone() };
+        link.take_failure().unwrap_or_else(lost)
+    }
+
+    fn target_lost(&self) -> MediaError {
+        self.lost(Side::Target)
+    }
+
+    fn target_full(&self, problem: String) -> MediaError {
+        MediaError::TargetFull { host: self.links.1.host.clone(), problem }
     }
 
     async fn call(&self, call: Call) -> Result<oneshot::Receiver<Answer>, MediaError> {
@@ -142,12 +153,20 @@ impl<'a> Hands<'a> {
 
     /// Notes a failure on the target, or stops the pass if going on makes no sense.
     pub fn failed(&self, path: RelPath, failure: Failure) -> Result<(), MediaError> {
-        if failure.kind == FailureKind::Full {
-            let problem = format!("{path}: {failure}");
-            return Err(MediaError::TargetFull { host: self.link.host.clone(), problem });
+        match failure.kind {
+            FailureKind::Full => Err(self.target_full(format!("{path}: {failure}"))),
+            FailureKind::Lost => Err(self.target_lost()),
+            FailureKind::Vanished
+            | FailureKind::Changed
+            | FailureKind::Denied
+            | FailureKind::NotEmpty
+            | FailureKind::Confined
+            | FailureKind::Corrupt
+            | FailureKind::Other => {
+                self.board.problem(Problem { path, failure });
+                Ok(())
+            }
         }
-        self.board.problem(Problem { path, failure });
-        Ok(())
     }
 
     /// Moves files and waits for them. What fails in a way that may pass is tried once more.
@@ -178,6 +197,9 @@ impl<'a> Hands<'a> {
         for (file, answer) in waiting {
             match answer.await.map_err(|_| self.target_lost())? {
                 Ok(()) => {}
+                Err(Failed { side, failure }) if failure.kind == FailureKind::Lost => {
+                    return Err(self.lost(side));
+                }
                 Err(Failed { side: Side::Target, failure })
                     if failure.kind == FailureKind::Full =>
                 {
@@ -202,10 +224,7 @@ impl<'a> Hands<'a> {
     pub async fn sync(&self) -> Result<(), MediaError> {
         match self.call(Call::Sync).await?.await {
             Ok(Answer::Synced(Ok(()))) => Ok(()),
-            Ok(Answer::Synced(Err(failure))) => Err(MediaError::TargetFull {
-                host: self.link.host.clone(),
-                problem: failure.to_string(),
-            }),
+            Ok(Answer::Synced(Err(failure))) => Err(self.target_full(failure.to_string())),
             Ok(Answer::Applied(_) | Answer::Signature(_)) | Err(_) => Err(self.target_lost()),
         }
     }

@@ -27,6 +27,9 @@ struct State {
     outcome: Outcome,
     planned_files: u64,
     planned_bytes: u64,
+    /// Given to the target; its acknowledgements come in batches, too coarse to watch.
+    given_files: u64,
+    given_bytes: u64,
     /// The scan is over: what is planned is the total.
     planned_all: bool,
     told: Option<Instant>,
@@ -65,7 +68,6 @@ impl<'a> Board<'a> {
         self.monitor.emit(Event::Problem {
             subject: problem.path.to_string(),
             text: problem.failure.to_string(),
-            remedy: None,
         });
         let mut state = self.state();
         state.outcome.problems_total += 1;
@@ -87,14 +89,23 @@ impl<'a> Board<'a> {
     }
 
     /// A file is on the target.
-    pub fn transferred(&self, path: &RelPath, size: u64, literal_bytes: u64) {
+    pub fn transferred(&self, size: u64, literal_bytes: u64) {
         self.count(|stats| {
             stats.transferred_files += 1;
             stats.transferred_bytes += size;
             stats.literal_bytes += literal_bytes;
             stats.matched_bytes += size.saturating_sub(literal_bytes);
         });
-        self.progress(path, false);
+    }
+
+    /// Content bytes went to the target, and with them `files` files to their end.
+    pub fn given(&self, at: &RelPath, files: u64, bytes: u64) {
+        {
+            let mut state = self.state();
+            state.given_files += files;
+            state.given_bytes += bytes;
+        }
+        self.progress(at, false);
     }
 
     /// Tells where the pass stands, unless that was told just now and need not be told.
@@ -107,13 +118,12 @@ impl<'a> Board<'a> {
                 return;
             }
             state.told = Some(now);
-            let stats = &state.outcome.stats;
             Progress {
                 activity: "media".into(),
                 detail: (!at.is_root()).then(|| at.to_string()),
-                items_done: stats.transferred_files,
+                items_done: state.given_files,
                 items_total: state.planned_all.then_some(state.planned_files),
-                bytes_done: stats.transferred_bytes,
+                bytes_done: state.given_bytes,
                 bytes_total: state.planned_all.then_some(state.planned_bytes),
             }
         };

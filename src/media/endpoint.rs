@@ -220,9 +220,9 @@ impl Endpoint {
             host: host.name().to_owned(),
             name: argv[argv.len() - 1].to_owned(),
         };
-        let output = run(host, &Command::new(argv.iter().copied()))
-            .await
-            .map_err(|source| MediaError::Host { host: host.name().to_owned(), source })?;
+        let output = run(host, &Command::new(argv.iter().copied())).await.map_err(|source| {
+            MediaError::Host { host: host.name().to_owned(), source: Box::new(source) }
+        })?;
         let text = output.text();
         // `id` prints the number alone, getent `name:password:number:members`.
         let number = text.split(':').nth(2).unwrap_or(&text);
@@ -262,7 +262,7 @@ fn helper_does_not_run(error: &MediaError) -> bool {
             matches!(source, WireError::NotOurs | WireError::Version { .. })
         }
         MediaError::Host { source, .. } => {
-            matches!(source, HostError::Start { .. } | HostError::Failed { .. })
+            matches!(**source, HostError::Start { .. } | HostError::Failed { .. })
         }
         MediaError::Root { .. }
         | MediaError::NoSource { .. }

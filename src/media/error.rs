@@ -25,7 +25,7 @@ pub enum MediaError {
     #[error(transparent)]
     Pattern(#[from] BadPattern),
     #[error("cannot work with {host}")]
-    Host { host: String, source: HostError },
+    Host { host: String, source: Box<HostError> },
     #[error("{host} cannot be understood")]
     Wire { host: String, source: WireError },
     #[error("the helper on {host} ended early{}", detail(text))]

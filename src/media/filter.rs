@@ -76,12 +76,12 @@ impl Pattern {
         if self.anchored {
             return glob_matches(&self.glob, path);
         }
-        let starts =
+        let mut starts =
             path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
         if self.whole_path {
             std::iter::once(0).chain(starts).any(|at| glob_matches(&self.glob, &path[at..]))
         } else {
-            glob_matches(&self.glob, &path[starts.last().unwrap_or(0)..])
+            glob_matches(&self.glob, &path[starts.next_back().unwrap_or(0)..])
         }
     }
 }
@@ -91,7 +91,7 @@ impl Pattern {
 fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
     let (mut at, mut pos) = (0, 0);
     // Where to go on if what follows the last star of each kind does not match.
-    let (mut star, mut double): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let (mut star, mut double) = (None::<(usize, usize)>, None::<(usize, usize)>);
     loop {
         let matched = match glob.get(at) {
             Some(b'*') => {

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -21,11 +22,13 @@ use super::root::{Dirs, Root};
 use super::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Store};
 use crate::wire::path::{Name, RelPath};
-use crate::wire::tree::{Digest, Failure, FailureKind, Meta, RunId};
+use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
 
 /// A batch is published when it holds so much.
 const BATCH_FILES_MAX: usize = 512;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// It is also published when its first file has waited so long.
+const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
 
 /// Stores files until no more come or nobody takes the acknowledgements. What was complete by
 /// then is published, what was not is removed.
@@ -116,6 +119,7 @@ struct Storer {
     writing: Option<Writing>,
     ready: Vec<Ready>,
     ready_bytes: u64,
+    ready_since: Option<Instant>,
     /// Renamed, but the renaming is not durable yet.
     published: Vec<u64>,
     acks: VecDeque<Ack>,
@@ -129,6 +133,7 @@ impl Storer {
             writing: None,
             ready: Vec::new(),
             ready_bytes: 0,
+            ready_since: None,
             published: Vec::new(),
             acks: VecDeque::new(),
         }
@@ -154,7 +159,8 @@ impl Storer {
             Store::Abort => self.abort(),
             Store::Flush => self.flush(),
         }
-        if self.ready.len() >= BATCH_FILES_MAX || self.ready_bytes >= BATCH_BYTES_MAX {
+        let old = self.ready_since.is_some_and(|since| since.elapsed() >= BATCH_AGE_MAX);
+        if old || self.ready.len() >= BATCH_FILES_MAX || self.ready_bytes >= BATCH_BYTES_MAX {
             self.publish();
         }
     }
@@ -251,6 +257,7 @@ impl Storer {
     fn complete(&mut self, ticket: u64, temp: TempFile, bytes: u64) {
         self.ready.push(temp.ready(ticket));
         self.ready_bytes += bytes;
+        self.ready_since.get_or_insert_with(Instant::now);
     }
 
     fn refuse(&mut self, ticket: u64, failure: Failure) {
@@ -266,6 +273,7 @@ impl Storer {
     /// one and the renames of the one before, which is acknowledged with it.
     fn publish(&mut self) {
         self.ready_bytes = 0;
+        self.ready_since = None;
         if let Err(failure) = self.sync() {
             for ready in std::mem::take(&mut self.ready) {
                 remove_temp(&ready.dir, &ready.temp);

@@ -83,10 +83,10 @@ pub async fn sync(
     } else {
         let calls = to.calls().await?;
         let (sender, queue) = transfer::queue();
-        let link = to.link().clone();
+        let links = (from.link().clone(), to.link().clone());
         let drive = async {
             let sender = sender;
-            let hands = Hands { board: &board, calls: &calls, queue: &sender, link: &link };
+            let hands = Hands { board: &board, calls: &calls, queue: &sender, links: &links };
             pass.run(merge, hands).await
         };
         let lanes = transfer::run(&mut *from, &mut *to, rule, &queue, &board);

@@ -23,14 +23,16 @@ impl Throttle {
     pub async fn pass(&self, bytes: usize) {
         let Some(rate) = self.rate else { return };
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        let due = {
-            let mut paid = self.paid.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            // Time in which nothing passed is not saved up.
-            let due = (*paid).max(Instant::now());
-            *paid = due + cost;
-            due
-        };
-        tokio::time::sleep_until(due).await;
+        tokio::time::sleep_until(self.book(Instant::now(), cost)).await;
+    }
+
+    /// When something of this cost may pass that comes at `now`.
+    fn book(&self, now: Instant, cost: Duration) -> Instant {
+        let mut paid = self.paid.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Time in which nothing passed is not saved up.
+        let due = (*paid).max(now);
+        *paid = due + cost;
+        due
     }
 }
 
@@ -38,17 +40,14 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn bytes_pass_at_the_rate_whoever_sends_them() {
+    #[test]
+    fn what_comes_together_passes_one_after_the_other_and_idle_time_is_not_saved_up() {
         let throttle = Throttle::new(Some(1000));
-        let start = Instant::now();
-        tokio::join!(
-            async { throttle.pass(1500).await },
-            async { throttle.pass(1500).await },
-            async { throttle.pass(1).await }
-        );
-        assert_eq!(start.elapsed(), Duration::from_secs(3));
-        Throttle::new(None).pass(usize::MAX).await;
-        assert_eq!(start.elapsed(), Duration::from_secs(3));
+        let start = Instant::now() + Duration::from_secs(60);
+        let second = Duration::from_secs(1);
+        assert_eq!(throttle.book(start, second), start);
+        assert_eq!(throttle.book(start, second), start + second);
+        assert_eq!(throttle.book(start + 9 * second, second), start + 9 * second);
+        assert_eq!(throttle.book(start + 9 * second, second), start + 10 * second);
     }
 }

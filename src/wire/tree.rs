@@ -196,6 +196,8 @@ pub enum FailureKind {
     Confined,
     /// What was written is not what was read.
     Corrupt,
+    /// The connection is gone, so this says nothing about the path.
+    Lost,
     Other,
 }
 

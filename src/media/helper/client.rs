@@ -88,7 +88,7 @@ impl Helper {
 }
 
 fn at_host(link: &Link, source: HostError) -> MediaError {
-    MediaError::Host { host: link.host.clone(), source }
+    MediaError::Host { host: link.host.clone(), source: Box::new(source) }
 }
 
 /// A helper that has greeted and opened its root.

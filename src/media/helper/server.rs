@@ -6,6 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
+use crate::media::error::MediaError;
 use crate::media::root::native;
 use crate::media::session::local::{Workers, missing};
 use crate::media::shard::Scanner;
@@ -164,7 +165,7 @@ impl Server {
         Ok(())
     }
 
-    async fn fatal(&self, error: &(dyn std::error::Error + 'static)) {
+    async fn fatal(&self, error: &MediaError) {
         let text = crate::error::one_line(error);
         self.reply(Reply::Fatal(Failure::new(FailureKind::Other, text))).await;
     }

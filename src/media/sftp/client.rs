@@ -78,9 +78,8 @@ impl SftpError {
         let kind = match &self {
             SftpError::Status { code: StatusCode::NoSuchFile, .. } => FailureKind::Vanished,
             SftpError::Status { code: StatusCode::PermissionDenied, .. } => FailureKind::Denied,
-            SftpError::Status { .. } | SftpError::Lost | SftpError::Unexpected => {
-                FailureKind::Other
-            }
+            SftpError::Lost => FailureKind::Lost,
+            SftpError::Status { .. } | SftpError::Unexpected => FailureKind::Other,
         };
         Failure::new(kind, format!("cannot {action}: {self}"))
     }
@@ -93,7 +92,7 @@ impl Client {
         let mut stream = host
             .subsystem("sftp")
             .await
-            .map_err(|source| MediaError::Host { host: name.clone(), source })?;
+            .map_err(|source| MediaError::Host { host: name.clone(), source: Box::new(source) })?;
         let wire = |source| MediaError::Wire { host: name.clone(), source };
         let greeting = greet(&mut stream);
         let silence = Duration::from_secs(SILENCE_SECS_MAX);

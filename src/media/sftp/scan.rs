@@ -154,6 +154,7 @@ async fn list(
                 }
                 listed.directory.entries.push(Entry { name, node });
             }
+            Err(Failure { kind: FailureKind::Lost, .. }) => return Err(SftpError::Lost),
             Err(failure) => listed.directory.problems.push(Problem { path, failure }),
         }
     }

@@ -75,7 +75,7 @@ async fn acknowledge(
             continue;
         };
         if result.is_ok() {
-            board.transferred(&work.path, size, literal_bytes);
+            board.transferred(size, literal_bytes);
         }
         let result = result.map_err(|failure| Failed { side: Side::Target, failure });
         // Whoever waited may have given up.
@@ -157,6 +157,7 @@ impl Forward<'_> {
                 let path = self.current(ticket)?.work.path.clone();
                 let bytes = content.len();
                 self.board.throttle.pass(bytes).await;
+                self.board.given(&path, 1, bytes as u64);
                 self.finish(ticket, bytes as u64, bytes as u64);
                 let meta = self.rule.wanted(meta);
                 self.store(Store::Whole { ticket, path, meta, digest, content }).await
@@ -171,14 +172,20 @@ impl Forward<'_> {
             }
             Piece::Chunk(bytes) => {
                 let asked = self.asked.front_mut().filter(|asked| asked.begun.is_some());
-                asked.ok_or(FROM_SOURCE)?.literal_bytes += bytes.len() as u64;
+                let asked = asked.ok_or(FROM_SOURCE)?;
+                asked.literal_bytes += bytes.len() as u64;
                 self.board.throttle.pass(bytes.len()).await;
+                self.board.given(&asked.work.path, 0, bytes.len() as u64);
                 self.store(Store::Chunk(bytes)).await
             }
             Piece::End { ticket, digest } => {
                 let asked = self.current(ticket)?;
                 let head = asked.begun.ok_or(FROM_SOURCE)?;
                 let literal_bytes = asked.literal_bytes;
+                // What a delta saves counts as done.
+                let saved_bytes = head.size.saturating_sub(literal_bytes);
+                let path = asked.work.path.clone();
+                self.board.given(&path, 1, saved_bytes);
                 self.finish(ticket, head.size, literal_bytes);
                 self.store(Store::End { digest }).await
             }
