@@ -45,7 +45,7 @@ pub(crate) struct Common {
     /// Print problems only.
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print more; twice for the commands that are run.
+    /// Print what is fine as well.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]

@@ -68,6 +68,7 @@ impl<'a> Board<'a> {
         self.monitor.emit(Event::Problem {
             subject: problem.path.to_string(),
             text: problem.failure.to_string(),
+            remedy: None,
         });
         let mut state = self.state();
         state.outcome.problems_total += 1;
