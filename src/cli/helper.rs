@@ -9,6 +9,7 @@ use super::{Exit, Failure};
 use crate::error::one_line;
 use crate::host::Address;
 use crate::host::helper::{parse_address, serve};
+use crate::media;
 
 /// The remote half of transhume; it is started by transhume itself
 #[derive(Debug, clap::Args)]
@@ -21,6 +22,8 @@ pub(super) struct Arguments {
 enum Work {
     /// Prints protocol, version and the digest of this program
     Hello,
+    /// Serves the file engine on standard input and output
+    Files,
     /// Connects standard input and output to a socket
     Connect {
         /// tcp:HOST:PORT or unix:/PATH
@@ -43,6 +46,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             println!("{line}");
             0
         }
+        Work::Files => match media::helper::serve(tokio::io::stdin(), tokio::io::stdout()).await {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("transhume helper: {}", one_line(&error));
+                Exit::Failed as u8
+            }
+        },
         Work::Connect { address } => {
             let bridged = serve::bridge(&address, tokio::io::stdin(), tokio::io::stdout()).await;
             bridged.map_err(|error| Failure::new(Exit::Failed, error))?;
