@@ -9,6 +9,7 @@ mod instance_facts;
 mod instance_network;
 mod instance_system;
 mod layers;
+mod media;
 mod render;
 mod sandbox;
 mod ssh;

@@ -1,0 +1,246 @@
+//! What the coordinator asks of a half and what it answers, as values. [`super::stream`] turns
+//! them into frames and back.
+//!
+//! A stream has one purpose for its whole life, after [`Open`]: a scan, reading files, storing
+//! files, or calls. Answers come in the order of what was asked.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::bounded::{Blob, List};
+use super::path::{Name, PATH_BYTES_MAX, RelPath};
+use super::tree::{
+    Digest, DirectoryPart, Failure, LINK_BYTES_MAX, Meta, MetaRule, RunId, ShardHead,
+};
+
+/// The largest file that travels whole, in one piece.
+pub const WHOLE_BYTES_MAX: usize = 128 * 1024;
+/// The largest piece of a longer one.
+pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// The longest signature.
+pub const SIGNATURE_BYTES_MAX: u64 = 64 << 20;
+/// Operations in one [`Call::Apply`].
+pub const OPS_MAX: usize = 1024;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Request {
+    Open(Open),
+    Scan(ScanSpec),
+    Verdict(Verdict),
+    Read(Job),
+    Store(Store),
+    Call(Call),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    Opened(Result<Facts, Failure>),
+    Shard(ShardHead),
+    Content(Content),
+    ScanEnd,
+    Piece(Piece),
+    Ack(Ack),
+    Answer(Answer),
+    /// The half gives up.
+    Fatal(Failure),
+}
+
+/// The first request: where the root is and what for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    pub root: Blob<PATH_BYTES_MAX>,
+    pub side: Side,
+    /// Make the root if it is missing and its parent is there.
+    pub create: bool,
+    pub run: RunId,
+    /// Tells this stream's temporary files from those of the others.
+    pub lane: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Side {
+    Source,
+    Target,
+}
+
+/// What is known about a root that was opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// `false` for a target that is to be made later.
+    pub exists: bool,
+    /// The process may change owners.
+    pub privileged: bool,
+    /// Its canonical path.
+    pub path: Blob<PATH_BYTES_MAX>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScanSpec {
+    pub rule: MetaRule,
+    /// Hash every file.
+    pub checksum: bool,
+    /// Patterns as in `--exclude`.
+    pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
+}
+
+/// What becomes of a shard whose head was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    pub index: u64,
+    /// Its content is wanted; otherwise it is forgotten.
+    pub take: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Content {
+    pub index: u64,
+    pub parts: List<DirectoryPart, 4096>,
+    /// No more of this shard follows.
+    pub last: bool,
+}
+
+/// A file to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    pub ticket: u64,
+    pub path: RelPath,
+    /// Of the file as it lies on the target, if a delta may pay.
+    pub signature: Option<Bytes>,
+}
+
+/// A piece of a file that was read. Pieces of one file follow each other.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Piece {
+    Whole {
+        ticket: u64,
+        meta: Meta,
+        digest: Digest,
+        content: Bytes,
+    },
+    /// A second one for the same ticket starts it over.
+    Begin {
+        ticket: u64,
+        head: FileHead,
+    },
+    Chunk(Bytes),
+    End {
+        ticket: u64,
+        digest: Digest,
+    },
+    Failed {
+        ticket: u64,
+        failure: Failure,
+    },
+}
+
+/// What is told before the content of a longer file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileHead {
+    pub meta: Meta,
+    pub size: u64,
+    /// The chunks are a delta against the file of that name on the target.
+    pub delta: bool,
+}
+
+/// A piece of a file to be stored. The path is the coordinator's, never the source's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Store {
+    Whole {
+        ticket: u64,
+        path: RelPath,
+        meta: Meta,
+        digest: Digest,
+        content: Bytes,
+    },
+    Begin {
+        ticket: u64,
+        path: RelPath,
+        head: FileHead,
+    },
+    Chunk(Bytes),
+    End {
+        digest: Digest,
+    },
+    /// Forget the file that was begun; no acknowledgement follows.
+    Abort,
+    /// Publish and acknowledge what was stored so far.
+    Flush,
+}
+
+/// What became of a file: published and durable, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    pub ticket: u64,
+    pub result: Result<(), Failure>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    Apply(List<Op, OPS_MAX>),
+    Signature(RelPath),
+    /// Make everything durable.
+    Sync,
+}
+
+/// A change on the target that needs no content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// Makes a directory that only its owner can use until [`Op::SetDir`]; one that is there is
+    /// made usable.
+    MakeDir {
+        path: RelPath,
+    },
+    /// Makes or replaces a symlink.
+    Link {
+        path: RelPath,
+        meta: Meta,
+        text: Blob<LINK_BYTES_MAX>,
+    },
+    SetFile {
+        path: RelPath,
+        meta: Meta,
+    },
+    SetLink {
+        path: RelPath,
+        meta: Meta,
+    },
+    SetDir {
+        path: RelPath,
+        meta: Meta,
+    },
+    /// Removes what is no directory.
+    Remove {
+        path: RelPath,
+    },
+    /// Removes an empty directory.
+    RemoveDir {
+        path: RelPath,
+    },
+    /// Removes temporary files that another run left.
+    Sweep {
+        path: RelPath,
+        name: Name,
+    },
+}
+
+impl Op {
+    pub fn path(&self) -> &RelPath {
+        match self {
+            Op::MakeDir { path }
+            | Op::Link { path, .. }
+            | Op::SetFile { path, .. }
+            | Op::SetLink { path, .. }
+            | Op::SetDir { path, .. }
+            | Op::Remove { path }
+            | Op::RemoveDir { path }
+            | Op::Sweep { path, .. } => path,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Applied(Vec<Result<(), Failure>>),
+    Signature(Result<Bytes, Failure>),
+    Synced(Result<(), Failure>),
+}

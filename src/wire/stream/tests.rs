@@ -1,0 +1,231 @@
+use proptest::prelude::*;
+
+use super::super::bounded::Blob;
+use super::super::message::{Op, Side};
+use super::super::path::Name;
+use super::super::tree::{
+    DirectoryPart, Entry, FailureKind, MetaRule, Mtime, Node, OwnerRule, Problem, RunId,
+};
+use super::*;
+
+fn name() -> impl Strategy<Value = Name> {
+    prop::collection::vec(any::<u8>(), 1..12)
+        .prop_filter_map("a name", |bytes| Name::new(&bytes).ok())
+}
+
+fn path() -> impl Strategy<Value = RelPath> {
+    prop::collection::vec(name(), 0..4)
+        .prop_map(|names| names.iter().fold(RelPath::root(), |path, name| path.join(name).unwrap()))
+}
+
+fn meta() -> impl Strategy<Value = Meta> {
+    (0_u32..0o10000, any::<i64>(), 0_u32..1_000_000_000, any::<u32>(), any::<u32>()).prop_map(
+        |(mode, secs, nanos, uid, gid)| Meta { mode, mtime: Mtime { secs, nanos }, uid, gid },
+    )
+}
+
+fn content() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from)
+}
+
+fn digest() -> impl Strategy<Value = Digest> {
+    any::<[u8; 32]>().prop_map(Digest)
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    ".{0,20}".prop_map(|text| Failure::new(FailureKind::Changed, text))
+}
+
+fn file_head() -> impl Strategy<Value = FileHead> {
+    (meta(), any::<u64>(), any::<bool>()).prop_map(|(meta, size, delta)| FileHead {
+        meta,
+        size,
+        delta,
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let text = prop::collection::vec(any::<u8>(), 0..20).prop_map(Blob);
+    prop_oneof![
+        path().prop_map(|path| Op::MakeDir { path }),
+        (path(), meta(), text).prop_map(|(path, meta, text)| Op::Link { path, meta, text }),
+        (path(), meta()).prop_map(|(path, meta)| Op::SetDir { path, meta }),
+        (path(), name()).prop_map(|(path, name)| Op::Sweep { path, name }),
+    ]
+}
+
+/// Requests as a stream may hold them: chunks only inside a file.
+fn requests() -> impl Strategy<Value = Vec<Request>> {
+    let rule = MetaRule { whole_secs: false, owner: OwnerRule::Fixed { uid: 1, gid: 2 } };
+    let group = prop_oneof![
+        (path(), any::<u64>()).prop_map(|(path, ticket)| vec![Request::Read(Job {
+            ticket,
+            path,
+            signature: None
+        })]),
+        (path(), prop::collection::vec(any::<u8>(), 1..600_000)).prop_map(|(path, bytes)| {
+            vec![Request::Read(Job { ticket: 9, path, signature: Some(bytes.into()) })]
+        }),
+        (path(), meta(), digest(), content()).prop_map(|(path, meta, digest, content)| {
+            vec![Request::Store(Store::Whole { ticket: 1, path, meta, digest, content })]
+        }),
+        (
+            path(),
+            file_head(),
+            digest(),
+            prop::collection::vec(content().prop_filter("some", |c| !c.is_empty()), 0..3)
+        )
+            .prop_map(|(path, head, digest, chunks)| {
+                let mut requests = vec![Request::Store(Store::Begin { ticket: 2, path, head })];
+                requests
+                    .extend(chunks.into_iter().map(|chunk| Request::Store(Store::Chunk(chunk))));
+                requests.push(Request::Store(Store::End { digest }));
+                requests
+            }),
+        prop::collection::vec(op(), 0..5)
+            .prop_map(|ops| vec![Request::Call(Call::Apply(List(ops)))]),
+        Just(vec![
+            Request::Open(Open {
+                root: Blob(b"/srv".to_vec()),
+                side: Side::Target,
+                create: true,
+                run: RunId(5),
+                lane: 3
+            }),
+            Request::Scan(ScanSpec {
+                rule,
+                checksum: true,
+                exclude: List(vec![Blob(b"*.tmp".to_vec())])
+            }),
+            Request::Verdict(Verdict { index: 4, take: false }),
+            Request::Store(Store::Abort),
+            Request::Store(Store::Flush),
+        ]),
+    ];
+    prop::collection::vec(group, 0..6).prop_map(|groups| groups.concat())
+}
+
+fn replies() -> impl Strategy<Value = Vec<Reply>> {
+    let entry = (name(), meta(), any::<u64>()).prop_map(|(name, meta, size)| Entry {
+        name,
+        node: Node::File { size, meta, content: None },
+    });
+    let part = (path(), prop::collection::vec(entry, 0..4), failure()).prop_map(
+        |(path, entries, failure)| DirectoryPart {
+            path: path.clone(),
+            meta: None,
+            entries: List(entries),
+            leftovers: List::default(),
+            problems: List(vec![Problem { path, failure }]),
+            last: true,
+        },
+    );
+    let group = prop_oneof![
+        part.prop_map(|part| vec![Reply::Content(Content {
+            index: 3,
+            parts: List(vec![part]),
+            last: true
+        })]),
+        (meta(), digest(), content()).prop_map(|(meta, digest, content)| {
+            vec![Reply::Piece(Piece::Whole { ticket: 1, meta, digest, content })]
+        }),
+        (file_head(), failure()).prop_map(|(head, failure)| {
+            vec![
+                Reply::Piece(Piece::Begin { ticket: 2, head }),
+                Reply::Piece(Piece::Chunk(Bytes::from_static(b"part"))),
+                Reply::Piece(Piece::Failed { ticket: 2, failure }),
+            ]
+        }),
+        prop::collection::vec(any::<u8>(), 1..600_000)
+            .prop_map(|bytes| vec![Reply::Answer(Answer::Signature(Ok(bytes.into())))]),
+        failure().prop_map(|failure| {
+            vec![
+                Reply::Ack(Ack { ticket: 7, result: Err(failure.clone()) }),
+                Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure.clone())])),
+                Reply::Answer(Answer::Signature(Err(failure.clone()))),
+                Reply::Answer(Answer::Synced(Ok(()))),
+                Reply::ScanEnd,
+                Reply::Opened(Err(failure)),
+            ]
+        }),
+    ];
+    prop::collection::vec(group, 0..6).prop_map(|groups| groups.concat())
+}
+
+fn decode_requests(frames: Vec<Frame>) -> Result<Vec<Request>, WireError> {
+    let (mut decoder, mut requests) = (RequestDecoder::default(), Vec::new());
+    for frame in frames {
+        decoder.push(frame, &mut |request| requests.push(request))?;
+    }
+    Ok(requests)
+}
+
+fn decode_replies(frames: Vec<Frame>) -> Result<Vec<Reply>, WireError> {
+    let (mut decoder, mut replies) = (ReplyDecoder::default(), Vec::new());
+    for frame in frames {
+        decoder.push(frame, &mut |reply| replies.push(reply))?;
+    }
+    Ok(replies)
+}
+
+fn frames() -> impl Strategy<Value = Vec<Frame>> {
+    let kind = prop::sample::select(vec![FrameKind::Message, FrameKind::Data, FrameKind::Pack]);
+    let frame = (kind, prop::collection::vec(any::<u8>(), 0..80))
+        .prop_map(|(kind, body)| Frame::new(kind, body));
+    prop::collection::vec(frame, 0..8)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn requests_come_out_as_they_went_in(requests in requests()) {
+        let mut queue = FrameQueue::default();
+        for request in &requests {
+            queue.request(request.clone()).unwrap();
+        }
+        prop_assert_eq!(decode_requests(queue.take(true)).unwrap(), requests);
+    }
+
+    #[test]
+    fn replies_come_out_as_they_went_in(replies in replies()) {
+        let mut queue = FrameQueue::default();
+        for reply in &replies {
+            queue.reply(reply.clone()).unwrap();
+        }
+        prop_assert_eq!(decode_replies(queue.take(true)).unwrap(), replies);
+    }
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_a_value_or_an_error(frames in frames()) {
+        let _ = decode_requests(frames.clone());
+        let _ = decode_replies(frames);
+    }
+}
+
+#[test]
+fn a_signature_over_the_limit_is_refused_by_its_head() {
+    let head = RequestHead::Read {
+        ticket: 1,
+        path: RelPath::new(b"a").unwrap(),
+        signature_bytes: Some(SIGNATURE_BYTES_MAX + 1),
+    };
+    let frame = Frame::new(FrameKind::Message, postcard::to_stdvec(&head).unwrap());
+    assert!(matches!(decode_requests(vec![frame]), Err(WireError::FrameTooLong { .. })));
+}
+
+#[test]
+fn content_that_no_message_announced_is_refused() {
+    let stray = Frame::new(FrameKind::Data, &b"bytes"[..]);
+    assert!(matches!(decode_requests(vec![stray.clone()]), Err(WireError::OutOfTurn("data"))));
+    assert!(matches!(decode_replies(vec![stray]), Err(WireError::OutOfTurn("data"))));
+}
+
+#[test]
+fn a_packed_file_that_claims_more_than_the_frame_holds_is_refused() {
+    let head = PieceWhole { ticket: 1, meta: Meta::default(), digest: Digest([0; 32]), size: 900 };
+    let frame = Frame::new(FrameKind::Pack, postcard::to_stdvec(&head).unwrap());
+    assert!(matches!(decode_replies(vec![frame]), Err(WireError::Truncated)));
+}
