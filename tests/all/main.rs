@@ -5,6 +5,7 @@
 mod harness;
 
 mod database;
+mod helper;
 mod instance_facts;
 mod instance_network;
 mod instance_system;

@@ -52,7 +52,13 @@ pub async fn logged_in() -> (Sshd, Arc<Ssh>) {
 }
 
 pub async fn logged_in_to(sshd: Sshd) -> (Sshd, Arc<Ssh>) {
-    let options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
+    logged_in_with(sshd, &[]).await
+}
+
+pub async fn logged_in_with(sshd: Sshd, more: &[(&str, &str)]) -> (Sshd, Arc<Ssh>) {
+    let mut options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
+    let more = more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    options.options.extend(more);
     let host = try_connect(sshd.port(), &options).await.unwrap();
     (sshd, host)
 }

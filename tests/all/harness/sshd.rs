@@ -27,12 +27,19 @@ pub struct Sshd {
 #[derive(Default)]
 pub struct Builder {
     config: Vec<String>,
+    env: Vec<String>,
 }
 
 impl Builder {
     /// Adds a line of sshd_config(5). The first value of an option wins, these come first.
     pub fn config(mut self, line: &str) -> Self {
         self.config.push(line.to_owned());
+        self
+    }
+
+    /// Sets an environment variable of the sessions. No quotes in it.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push(format!("{name}=\"{value}\""));
         self
     }
 
@@ -50,7 +57,7 @@ impl Builder {
         for _ in 0..STARTS_MAX {
             // Between choosing a port and listening on it somebody else may have taken it.
             let port = free_port();
-            write_config(dir.path(), port, &self.config);
+            write_config(dir.path(), port, &self);
             if let Some(child) = launch(dir.path(), port) {
                 write_known_hosts(dir.path(), port);
                 return Sshd { dir, port, child };
@@ -172,9 +179,9 @@ fn make_privilege_separation_dir() {
 }
 
 /// SHLVL keeps bash from reading the real user's ~/.bashrc, which it does when sshd starts it.
-fn write_config(dir: &Path, port: u16, extra: &[String]) {
+fn write_config(dir: &Path, port: u16, wanted: &Builder) {
     let path = dir.display();
-    let mut text = extra.join("\n");
+    let mut text = wanted.config.join("\n");
     text.push_str(&format!(
         "
 ListenAddress 127.0.0.1
@@ -189,11 +196,12 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 AllowStreamLocalForwarding yes
 PermitUserRC no
-SetEnv {} SHLVL=1
+SetEnv {} SHLVL=1 {}
 Subsystem sftp internal-sftp
 LogLevel VERBOSE
 ",
-        marker(dir)
+        marker(dir),
+        wanted.env.join(" ")
     ));
     std::fs::write(dir.join("sshd_config"), text).expect("the directory is ours");
 }
