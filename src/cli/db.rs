@@ -44,7 +44,7 @@ pub(super) struct Arguments {
     /// How to copy
     #[arg(long, value_enum, default_value_t = DatabaseMode::Stream)]
     mode: DatabaseMode,
-    /// Indexes built, and tables compared, at the same time [default: one for each core]
+    /// Indexes built [default: one for each core] and tables compared [default: 2] at the same time
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
     /// How hard pg_dump compresses, 0 (not at all) to 9 [default: 1 through SSH, else 0]

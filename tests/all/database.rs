@@ -3,6 +3,7 @@
 mod copy;
 mod differences;
 mod faults;
+mod kinds;
 mod refusals;
 mod verb;
 

@@ -309,3 +309,97 @@ async fn the_password_is_seen_in_no_process_list_no_log_and_no_file_left_behind(
         }
     }
 }
+
+/// A small file system that is gone when this is.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount(bytes: u64) -> Option<SmallDisk> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "transhume-test"])
+            .arg(dir.path())
+            .output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(SmallDisk(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_with_more_room_it_works() {
+    let Some(disk) = SmallDisk::mount(40 << 20) else {
+        eprintln!("skipped: no right to mount a file system");
+        return;
+    };
+    let pair = Pair::start();
+    let (space, path) = ("CREATE TABLESPACE small LOCATION", text(disk.0.path()));
+    if let Some((uid, gid)) = crate::harness::postgres::postgres_user() {
+        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
+    }
+    pair.target.sql("postgres", &format!("{space} '{path}'"));
+    // New databases are put where their template is.
+    pair.target.sql("postgres", "ALTER DATABASE template0 SET TABLESPACE small");
+    pair.source.sql(
+        DATABASE,
+        "SET ROLE mastodon; CREATE TABLE treacle AS SELECT i AS id, repeat(md5(i::text), 30) AS x FROM generate_series(1, 30000) i",
+    );
+    let before = portrait(&pair.source, DATABASE);
+    let error = transfer_badly(&pair.source_server(), &pair.destination()).await;
+    assert_eq!(
+        error.to_string(),
+        format!("the disk of 127.0.0.1:{} (this server) is full", pair.target.port())
+    );
+    assert_eq!(portrait(&pair.source, DATABASE), before);
+    speed_up(&pair.source);
+    recovers(&pair, &pair.destination()).await;
+    drop(pair);
+    drop(disk);
+}
+
+#[tokio::test]
+async fn two_at_once_do_not_spoil_each_other() {
+    let pair = Pair::start();
+    slow_down(&pair.source, Slow::Data);
+    let first = start(&pair, &pair.destination());
+    under_way(&pair.target, "transhume pg_restore", "COPY%treacle%").await;
+    let error = transfer_badly(&pair.source_server(), &pair.destination()).await;
+    assert!(error.to_string().contains("another transhume"), "{error}");
+    assert!(!first.is_finished());
+    first.abort();
+}
+
+#[tokio::test]
+async fn progress_names_the_table_and_counts_the_bytes() {
+    use transhume::event::{Event, Recorder};
+
+    let pair = Pair::start();
+    slow_down(&pair.source, Slow::Data);
+    pair.source.sql(DATABASE, "DELETE FROM treacle WHERE id > 15");
+    let recorder = Recorder::default();
+    let options = Options::default();
+    let (source, destination) = (pair.source_server(), pair.destination());
+    let done = transfer(&source, &destination, "run-1", &options, &recorder).await.unwrap();
+    let progress: Vec<_> = recorder
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Progress(progress) => Some(progress),
+            _ => None,
+        })
+        .collect();
+    let of = |activity: &str| {
+        progress.iter().filter(|one| one.activity == activity).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of("database").last().unwrap().bytes_done, done.copied.bytes);
+    let counted = of("compare").pop().unwrap();
+    assert_eq!(Some(counted.items_done), counted.items_total);
+    let analyzed = of("analyze").pop().unwrap();
+    assert_eq!(Some(analyzed.items_done), analyzed.items_total);
+}
