@@ -8,7 +8,9 @@
 pub mod command;
 pub mod fake;
 pub mod files;
+pub mod helper;
 pub mod local;
+pub mod pipe;
 mod quote;
 pub mod ssh;
 
@@ -57,6 +59,11 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// The same machine through a connection of its own, for a bulk stream: one SSH connection is
     /// one TCP window and one cipher core. For this machine it is the same door.
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError>;
+
+    /// Whether this is the machine that transhume runs on.
+    fn is_local(&self) -> bool {
+        false
+    }
 }
 
 /// A socket to connect to.

@@ -1,11 +1,13 @@
 //! What Mastodon is.
 
+pub mod config_files;
 pub mod cron;
+pub mod database_address;
 pub mod dns;
 pub mod env_file;
-pub mod fence;
-pub mod database_address;
+pub mod environment;
 mod facts;
+pub mod fence;
 pub mod layout;
 pub mod maintenance;
 pub mod nginx;

@@ -1,1 +1,70 @@
-//! The file engine.
+//! The file engine: makes a directory of one machine hold what one of another machine holds.
+//! It knows files and machines ([`crate::host`], [`crate::wire`]) and nothing of what they are for.
+//!
+//! # Data flow of a pass
+//! ```text
+//!            source session                          target session
+//!   scan: walk -> shards (heads)                 shards (heads) <- walk
+//!             \_________________ merge _________________/     equal digests: forgotten
+//!                                  | pairs of directories
+//!                               compare (pure): Plan
+//!                 batches: directories -> files -> links, modes, times     (several at once)
+//!   read: jobs -> pieces ====== transfer lanes (one connection each) =====> store: temp, hash,
+//!                                                                          mode, sync, rename
+//!                 ending: deletions bottom-up -> conflicts -> times of directories -> sync
+//! ```
+//! - [`Endpoint`] says where a tree is. Opened, it is a `Session`: a local one works on threads of
+//!   this process, a helper one has the same workers behind frames (`helper`), an SFTP one speaks
+//!   to a stock server (`sftp`). All have the same shape: bounded channels.
+//! - `shard`: runs of directories with a digest; `merge` walks both sides in step and asks only for
+//!   those that differ. `compare` makes a `Plan` for each directory; `batch` carries plans out;
+//!   `transfer` moves contents; `ending` does what must come last. `sync` ties them together.
+//! - `root` is the only code that opens files of a local tree, always below its handle.
+//!
+//! # What can go wrong, and what then
+//! | what | then |
+//! |---|---|
+//! | a file vanishes, changes or cannot be read | tried once more, then a problem in the [`Outcome`] |
+//! | a directory cannot be listed | a problem; nothing below it is deleted |
+//! | content arrives damaged (hash, size) | not published; tried once more, whole |
+//! | the basis of a delta changed, or the delta does not pay | the file is sent whole |
+//! | the target is full or read-only | [`MediaError::TargetFull`]; what was published stays |
+//! | a link is cut, a helper or server dies | [`MediaError::Lost`] or its like; only temporary files are left, and the next pass sweeps them |
+//! | a scan breaks off | an error, never an empty tree: nothing is deleted |
+//! | the source is missing, or empty while deleting | refused before anything is done |
+//! | more deletions than allowed | refused before the first one |
+//! | a peer sends `..`, absolute paths, disorder, huge counts | an error of the wire; nothing was touched |
+//! | a directory of the target becomes a symlink meanwhile | not followed (a local or helper target); over SFTP as far as the protocol allows |
+
+mod apply;
+mod batch;
+mod board;
+mod change;
+mod compare;
+mod deletions;
+mod delta;
+mod ending;
+mod endpoint;
+mod error;
+mod failure;
+pub mod filter;
+pub mod helper;
+mod merge;
+mod options;
+mod read;
+mod root;
+mod scan;
+mod session;
+mod sftp;
+mod shard;
+mod store;
+mod sync;
+mod temp;
+mod throttle;
+mod transfer;
+
+pub use change::{Action, Change, Differs, NodeKind};
+pub use endpoint::{CONNECTIONS_MAX, Endpoint};
+pub use error::MediaError;
+pub use options::{ChangeSink, DeleteLimit, Options, Outcome, Owner, PROBLEMS_MAX, Stats};
+pub use sync::sync;

@@ -7,6 +7,7 @@
 //! messages ([`message`], postcard) and raw file content. Names are bytes everywhere.
 
 pub mod bounded;
+pub mod content;
 pub mod frame;
 pub mod hello;
 pub mod message;

@@ -1,12 +1,77 @@
-//! `transhume helper`
+//! `transhume helper`: the remote half. Programs call it, not people, so it prints no events.
+
+use std::ffi::OsString;
+use std::io::Write;
+
+use clap::Subcommand;
 
 use super::{Exit, Failure};
+use crate::error::one_line;
+use crate::host::Address;
+use crate::host::helper::{parse_address, serve};
+use crate::media;
 
-/// (to be written)
+/// The remote half; started by transhume itself
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Debug, Subcommand)]
+enum Work {
+    /// Prints protocol, version and the digest of this program
+    Hello,
+    /// Serves the file engine on standard input and output
+    Files,
+    /// Connects standard input and output to a socket
+    Connect {
+        /// tcp:HOST:PORT or unix:/PATH
+        #[arg(value_parser = address)]
+        address: Address,
+    },
+    /// Unpacks standard input into a program
+    ///
+    /// Exits as the program does; 121 if the stream broke off, 122 if it is damaged.
+    Unpack {
+        #[arg(last = true, required = true, value_name = "PROGRAM")]
+        program: Vec<OsString>,
+    },
+}
 
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let _ = arguments;
-    Err(Failure::message(Exit::Usage, "not there yet", None))
+    let code = match arguments.work {
+        Work::Hello => {
+            let line = serve::hello().map_err(|error| Failure::from_io("read itself", error))?;
+            println!("{line}");
+            0
+        }
+        Work::Files => {
+            let served = media::helper::serve(tokio::io::stdin(), tokio::io::stdout()).await;
+            served.map_err(|error| {
+                let text = format!("the helper stopped: {}", one_line(&error));
+                Failure::message(Exit::Failed, text, None)
+            })?;
+            0
+        }
+        Work::Connect { address } => {
+            let bridged = serve::bridge(&address, tokio::io::stdin(), tokio::io::stdout()).await;
+            bridged.map_err(|error| Failure::new(Exit::Failed, error))?;
+            0
+        }
+        Work::Unpack { program } => match serve::unpack_into(&program, tokio::io::stdin()).await {
+            Ok(code) => code,
+            Err(error) => {
+                eprintln!("transhume helper: {}", one_line(&error));
+                error.exit_code()
+            }
+        },
+    };
+    // The exit code is the program's, and the thread that reads standard input would keep us.
+    let _ = std::io::stdout().flush();
+    std::process::exit(i32::from(code))
+}
+
+fn address(word: &str) -> Result<Address, String> {
+    parse_address(word).ok_or_else(|| "expected tcp:HOST:PORT or unix:/PATH".into())
 }

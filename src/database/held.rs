@@ -5,9 +5,10 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::host::{Command, Ended, Host, HostError, RunAs, Writer};
+use crate::host::{Command, Ended, Host, HostError, Output, RunAs};
 
 /// How long a machine may take to write or remove the file.
 const FILE_WAIT_MAX: Duration = Duration::from_secs(60);
@@ -27,7 +28,8 @@ wait"#;
 /// A file that is there until this is dropped or [`HeldFile::release`]d.
 pub struct HeldFile {
     path: String,
-    stdin: Writer,
+    /// Its end lets the task below close the command's standard input.
+    hold: oneshot::Sender<()>,
     ending: JoinHandle<Result<Ended, HostError>>,
 }
 
@@ -40,7 +42,6 @@ impl HeldFile {
     ) -> Result<HeldFile, HostError> {
         let command = Command::script(HOLD, &[&content.len().to_string()]).run_as(user.clone());
         let (mut stdin, stdout, ending) = host.spawn(&command).await?.split();
-        let ending = tokio::spawn(ending);
         let write = async {
             // A script that ends early says why by its exit.
             let _ = stdin.write_all(content).await;
@@ -55,7 +56,13 @@ impl HeldFile {
             drop(stdin);
             return Err(why_not(host, &command, ending).await);
         }
-        Ok(HeldFile { path, stdin, ending })
+        let (hold, let_go) = oneshot::channel::<()>();
+        let ending = tokio::spawn(async move {
+            let _ = let_go.await;
+            drop(stdin);
+            ending.await
+        });
+        Ok(HeldFile { path, hold, ending })
     }
 
     pub fn path(&self) -> &str {
@@ -64,10 +71,11 @@ impl HeldFile {
 
     /// Removes the file and waits until it is gone.
     pub async fn release(self) -> Result<(), HostError> {
-        drop(self.stdin);
+        drop(self.hold);
         match tokio::time::timeout(FILE_WAIT_MAX, self.ending).await {
             Ok(Ok(ended)) => ended.map(drop),
-            // The task was cancelled with the runtime: the file goes all the same.
+            // The task was cancelled with the runtime, or the machine is slow: the file goes all
+            // the same.
             Ok(Err(_)) | Err(_) => Ok(()),
         }
     }
@@ -76,19 +84,15 @@ impl HeldFile {
 async fn why_not(
     host: &dyn Host,
     command: &Command,
-    ending: JoinHandle<Result<Ended, HostError>>,
+    ending: impl Future<Output = Result<Ended, HostError>>,
 ) -> HostError {
     match tokio::time::timeout(FILE_WAIT_MAX, ending).await {
-        Ok(Ok(Ok(ended))) => {
-            let Ended { exit, stderr_tail } = ended;
-            crate::host::failure(
-                host,
-                command,
-                crate::host::Output { exit, stdout: Vec::new(), stderr_tail },
-            )
+        Ok(Ok(Ended { exit, stderr_tail })) => {
+            let output = Output { exit, stdout: Vec::new(), stderr_tail };
+            crate::host::failure(host, command, output)
         }
-        Ok(Ok(Err(error))) => error,
-        Ok(Err(_)) | Err(_) => HostError::TimedOut {
+        Ok(Err(error)) => error,
+        Err(_) => HostError::TimedOut {
             host: host.name().to_owned(),
             command: command.to_string(),
             secs: FILE_WAIT_MAX.as_secs(),

@@ -30,11 +30,19 @@ pub use snapshot::Snapshot;
 const POST_DATA_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// How to copy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub compression: Compression,
     /// Indexes built at the same time on the target; 0 for one per core.
     pub jobs: usize,
+    /// How long pg_dump waits for a table that somebody else has locked.
+    pub lock_wait: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { compression: Compression::None, jobs: 0, lock_wait: Duration::from_secs(60) }
+    }
 }
 
 /// What a copy did.
@@ -64,11 +72,12 @@ pub async fn copy(
         destination,
         snapshot,
         prepared,
+        options,
         dump_version: tools::version(source, Tool::Dump).await?,
         dump_login: Credentials::place(source).await?,
         restore_login: Credentials::place(&destination.server).await?,
     };
-    let result = job.run(options, monitor).await;
+    let result = job.run(monitor).await;
     let released = tokio::join!(job.dump_login.release(), job.restore_login.release());
     let copied = result?;
     released.0.and(released.1)?;
@@ -80,13 +89,15 @@ struct Job<'a> {
     destination: &'a Destination,
     snapshot: &'a Snapshot,
     prepared: &'a Prepared,
+    options: &'a Options,
     dump_version: Version,
     dump_login: Credentials,
     restore_login: Credentials,
 }
 
 impl Job<'_> {
-    async fn run(&self, options: &Options, monitor: &dyn Monitor) -> Result<Copied, DatabaseError> {
+    async fn run(&self, monitor: &dyn Monitor) -> Result<Copied, DatabaseError> {
+        let options = self.options;
         let mut copied = Copied::default();
         let jobs = match options.jobs {
             0 => cores(&*self.destination.server.host).await?,
@@ -119,7 +130,8 @@ impl Job<'_> {
         let command = self
             .dump_login
             .command(self.source, Tool::Dump, &settings)
-            .args(["--format=custom", "--no-owner", "--no-acl", "--lock-wait-timeout=60s"])
+            .args(["--format=custom", "--no-owner", "--no-acl"])
+            .arg(format!("--lock-wait-timeout={}", self.options.lock_wait.as_millis()))
             .args(["--no-publications", "--no-subscriptions"])
             .arg(format!("--compress={level}"))
             .arg(format!("--snapshot={}", self.snapshot.id()))

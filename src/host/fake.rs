@@ -191,4 +191,8 @@ impl Host for Faulty {
         let inner = self.inner.dedicated().await?;
         Ok(Arc::new(Faulty { inner, count: self.count.clone(), ..*self }))
     }
+
+    fn is_local(&self) -> bool {
+        self.inner.is_local()
+    }
 }

@@ -106,6 +106,10 @@ impl Host for Local {
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
         Ok(Arc::new(self.clone()))
     }
+
+    fn is_local(&self) -> bool {
+        true
+    }
 }
 
 /// The signal's name as SSH would report it; its number where SSH has no name for it.

@@ -120,21 +120,22 @@ impl Ssh {
         let deadline = tokio::time::Instant::now() + FULL_DEADLINE;
         let mut lost = 0;
         loop {
-            for link in self.live_links().await? {
+            let links = self.live_links().await?;
+            for link in &links {
                 match session::open(link.clone(), request.clone()).await {
                     Ok(ends) => return Ok(ends),
                     Err(OpenError::Full) => {}
                     // Nothing was started on it: once more on a new connection.
                     Err(OpenError::Dead) if lost == 0 => {
                         lost += 1;
-                        self.forget(&link).await;
+                        self.forget(link).await;
                     }
                     Err(OpenError::Dead) => return Err(OpenFailure::Host(self.gone())),
                     Err(OpenError::Unknown) => return Err(OpenFailure::Lost),
                     Err(OpenError::Refused(source)) => return Err(OpenFailure::Refused(source)),
                 }
             }
-            if !self.add_link().await? {
+            if !self.add_link(links.len()).await? {
                 if tokio::time::Instant::now() > deadline {
                     let text = "all its sessions are in use (MaxSessions)";
                     return Err(OpenFailure::Refused(io::Error::other(text)));
@@ -154,10 +155,14 @@ impl Ssh {
         Ok(links.clone())
     }
 
-    /// Opens one more connection; `false` if there are enough.
-    async fn add_link(&self) -> Result<bool, HostError> {
+    /// Opens one more connection than the `seen` ones that are full, unless somebody else just
+    /// did; `false` if there are enough.
+    async fn add_link(&self, seen: usize) -> Result<bool, HostError> {
         let mut links = self.links.lock().await;
         links.retain(|link| !link.is_dead());
+        if links.len() > seen {
+            return Ok(true);
+        }
         if links.len() >= LINKS_MAX {
             return Ok(false);
         }

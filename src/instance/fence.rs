@@ -127,6 +127,10 @@ impl Advice for FenceError {
     }
 }
 
+/// What starts others goes first; Sidekiq goes last, as its jobs may need the web.
+const STOP_ORDER: [UnitKind; 5] =
+    [UnitKind::Trigger, UnitKind::Other, UnitKind::Web, UnitKind::Streaming, UnitKind::Sidekiq];
+
 /// How often a unit that came back is stopped again before it is called restless.
 const STOPS_MAX: usize = 3;
 
@@ -134,28 +138,19 @@ const STOPS_MAX: usize = 3;
 /// whether that holds.
 pub async fn apply(host: &dyn Host, fence: &Fence, record: &FenceRecord) -> Result<(), FenceError> {
     let systemd = &fence.systemd;
-    // What starts others goes first; Sidekiq goes last, as it may wait for the web.
     cron::silence(host, &fence.cron).await?;
-    for kind in
-        [UnitKind::Trigger, UnitKind::Other, UnitKind::Web, UnitKind::Streaming, UnitKind::Sidekiq]
-    {
-        services::stop(host, systemd, &names_of(host, systemd, record, kind).await?).await?;
+    let units = services::describe(host, systemd, &record.names()).await?;
+    for kind in STOP_ORDER {
+        let running = units.iter().filter(|unit| unit.kind == kind && unit.is_running());
+        let names: Vec<String> = running.map(|unit| unit.name.clone()).collect();
+        if !names.is_empty() {
+            services::stop(host, systemd, &names).await?;
+        }
     }
     seal::disable(host, record).await?;
     seal::mask(host, &systemd.unit_dir, record).await?;
     services::daemon_reload(host, systemd).await?;
     stop_again(host, systemd, record).await
-}
-
-/// The recorded units of a kind.
-async fn names_of(
-    host: &dyn Host,
-    systemd: &Systemd,
-    record: &FenceRecord,
-    kind: UnitKind,
-) -> Result<Vec<String>, HostError> {
-    let units = services::describe(host, systemd, &record.names()).await?;
-    Ok(units.into_iter().filter(|unit| unit.kind == kind).map(|unit| unit.name).collect())
 }
 
 /// Stops what was started between its stop and its mask.
@@ -178,20 +173,17 @@ async fn stop_again(
 }
 
 /// Puts everything back as `record` says: files, links, cron jobs, and what ran runs again. Every
-/// unit is tried, also when one does not start; the first failure is told.
+/// unit is tried, also when one does not start; the first failure is told last.
 pub async fn lift(host: &dyn Host, fence: &Fence, record: &FenceRecord) -> Result<(), FenceError> {
     let systemd = &fence.systemd;
     seal::unmask(host, &systemd.unit_dir, record).await?;
     seal::enable(host, record).await?;
     services::daemon_reload(host, systemd).await?;
-    let mut result = Ok(());
-    for unit in record.in_start_order() {
-        let started =
-            services::start(host, systemd, std::slice::from_ref(&unit.name), services::START).await;
-        result = result.and(started);
-    }
+    let [triggers, others] = record.ran();
+    let started = services::start(host, systemd, &others, services::START).await;
+    let started = started.and(services::start(host, systemd, &triggers, services::START).await);
     cron::wake(host, &fence.cron, &record.cron_jobs).await?;
-    result.map_err(FenceError::from)
+    started.map_err(FenceError::from)
 }
 
 impl FenceRecord {
@@ -199,11 +191,10 @@ impl FenceRecord {
         self.units.iter().map(|unit| unit.name.clone()).collect()
     }
 
-    /// What ran, services before what triggers them.
-    fn in_start_order(&self) -> Vec<&UnitRecord> {
-        let mut units: Vec<&UnitRecord> =
-            self.units.iter().filter(|unit| unit.was_running).collect();
-        units.sort_by_key(|unit| UnitKind::of(&unit.name, "") == UnitKind::Trigger);
-        units
+    /// What ran: what triggers others, and the others.
+    fn ran(&self) -> [Vec<String>; 2] {
+        let ran = self.units.iter().filter(|unit| unit.was_running).map(|unit| unit.name.clone());
+        let (triggers, others) = ran.partition(|name| UnitKind::of(name, "") == UnitKind::Trigger);
+        [triggers, others]
     }
 }

@@ -102,6 +102,10 @@ impl Front<'_> {
             .header("host", &self.name)
             .header("connection", "close")
             .header("user-agent", concat!("transhume/", env!("CARGO_PKG_VERSION")));
+        if self.tls.is_none() {
+            // Rails would redirect a plain request; it is asked as nginx asks it.
+            request = request.header("x-forwarded-proto", "https");
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

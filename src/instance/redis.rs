@@ -1,6 +1,6 @@
 //! Redis: what it holds, and moving it key by key into an empty one.
 //!
-//! In flow two connections (a [`Link`] each, through [`Host::connect`], so the server need not be
+//! In flow two connections (a [`Link`] each, through [`Host::connect`](crate::host::Host::connect), so the server need not be
 //! reachable from here); out flow an [`Inventory`], the figures of a [`copy`](copy::copy) and of
 //! its [`verify`](verify::verify). Keys and values are bytes. Values never appear in a message:
 //! jobs hold addresses and tokens.
@@ -10,7 +10,6 @@
 
 pub mod by_type;
 pub mod copy;
-pub mod endpoint;
 pub mod inspect;
 pub mod link;
 pub mod rules;
@@ -20,7 +19,6 @@ use crate::error::{Advice, Retry};
 use crate::host::HostError;
 use crate::instance::probe::TlsError;
 pub use copy::{Copied, clear, copy, forget};
-pub use endpoint::Endpoint;
 pub use inspect::{Flavour, Inventory, Proof, compatible, inspect, prove};
 pub use link::Link;
 pub use verify::{Verified, verify};
@@ -37,10 +35,6 @@ pub enum RedisError {
     TlsHandshake { server: String, source: std::io::Error },
     #[error("cannot use TLS")]
     Tls(#[from] TlsError),
-    #[error("the Redis URL cannot be understood: {problem}")]
-    Url { problem: &'static str },
-    #[error("Redis is found through Sentinel (`{variable}`), which transhume does not ask")]
-    Sentinel { variable: String },
     #[error("Redis at {server} did not accept the login: {problem}")]
     Login { server: String, problem: String },
     #[error("Redis at {server} answered {command} with an error: {problem}")]
@@ -72,14 +66,6 @@ impl Advice for RedisError {
         match self {
             RedisError::Host(source) => source.hint(),
             RedisError::Tls(source) => source.hint(),
-            RedisError::Url { .. } => Some(
-                "`redis_url` is redis://[USER:PASSWORD@]HOST[:PORT][/DB], rediss://… or \
-                 unix:///PATH?db=DB"
-                    .into(),
-            ),
-            RedisError::Sentinel { .. } => {
-                Some("name the present master as `redis_url` of that side".into())
-            }
             RedisError::Login { .. } => Some(
                 "check REDIS_PASSWORD in .env.production, or set `redis_url` of that side".into(),
             ),
@@ -117,8 +103,6 @@ impl Advice for RedisError {
             RedisError::Lost { .. } => Retry::Unknown,
             RedisError::TlsHandshake { .. } | RedisError::Incomplete { .. } => Retry::Safe,
             RedisError::Tls(_)
-            | RedisError::Url { .. }
-            | RedisError::Sentinel { .. }
             | RedisError::Login { .. }
             | RedisError::Refused { .. }
             | RedisError::Answer { .. }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::env_file::EnvFile;
 use crate::secret::Secret;
 
 /// Looks up variables by name.
@@ -13,6 +14,12 @@ pub trait Variables: Sync {
 impl Variables for BTreeMap<String, Secret> {
     fn get(&self, key: &str) -> Option<Secret> {
         BTreeMap::get(self, key).cloned()
+    }
+}
+
+impl Variables for EnvFile {
+    fn get(&self, key: &str) -> Option<Secret> {
+        EnvFile::get(self, key)
     }
 }
 

@@ -41,6 +41,7 @@ pub struct Meta {
     /// Permission bits, `0o7777` at most.
     pub mode: u32,
     pub mtime: Mtime,
+    /// Or [`OWNER_UNCHANGED`], as `gid`.
     pub uid: u32,
     pub gid: u32,
 }
@@ -65,11 +66,14 @@ pub enum OwnerRule {
     },
 }
 
+/// As a user or group: leave it as it is.
+pub const OWNER_UNCHANGED: u32 = u32::MAX;
+
 impl MetaRule {
     /// `meta` of the source, as it should be on the target.
     pub fn wanted(&self, meta: Meta) -> Meta {
         let (uid, gid) = match self.owner {
-            OwnerRule::Ignore => (0, 0),
+            OwnerRule::Ignore => (OWNER_UNCHANGED, OWNER_UNCHANGED),
             OwnerRule::Keep => (meta.uid, meta.gid),
             OwnerRule::Fixed { uid, gid } => (uid, gid),
         };
@@ -78,12 +82,11 @@ impl MetaRule {
 
     /// `meta` of the target, comparable with [`MetaRule::wanted`].
     pub fn present(&self, meta: Meta) -> Meta {
-        match self.owner {
-            OwnerRule::Ignore => Meta { uid: 0, gid: 0, mtime: self.time(meta.mtime), ..meta },
-            OwnerRule::Keep | OwnerRule::Fixed { .. } => {
-                Meta { mtime: self.time(meta.mtime), ..meta }
-            }
-        }
+        let (uid, gid) = match self.owner {
+            OwnerRule::Ignore => (OWNER_UNCHANGED, OWNER_UNCHANGED),
+            OwnerRule::Keep | OwnerRule::Fixed { .. } => (meta.uid, meta.gid),
+        };
+        Meta { uid, gid, mtime: self.time(meta.mtime), ..meta }
     }
 
     fn time(&self, mtime: Mtime) -> Mtime {
@@ -193,6 +196,8 @@ pub enum FailureKind {
     Confined,
     /// What was written is not what was read.
     Corrupt,
+    /// The connection is gone, so this says nothing about the path.
+    Lost,
     Other,
 }
 

@@ -2,18 +2,26 @@
 
 mod copy;
 mod differences;
+mod faults;
+mod kinds;
+mod refusals;
+mod verb;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use transhume::database::target::Destination;
-use transhume::database::{Options, Server, Transferred, transfer};
+use transhume::database::{DatabaseError, Options, Server, Transferred, session, transfer};
 use transhume::event::Silent;
 use transhume::host::local::Local;
+use transhume::host::ssh::surroundings::Surroundings;
+use transhume::host::ssh::{self, NoPrompt, Ssh};
 use transhume::host::{Address, Host, RunAs};
 use transhume::secret::Secret;
 
 use crate::harness::postgres::Postgres;
+use crate::harness::sshd::Sshd;
 
 const SCHEMA: &str = include_str!("database/schema.sql");
 pub const DATABASE: &str = "mastodon_production";
@@ -65,8 +73,34 @@ pub fn server(cluster: &Postgres, host: Arc<dyn Host>) -> Server {
     }
 }
 
+/// A login at `sshd`, on `port`: its own or that of a proxy before it.
+pub async fn log_in(sshd: &Sshd, port: u16) -> Arc<Ssh> {
+    let config = sshd.dir().join("no_config");
+    std::fs::write(&config, "").unwrap();
+    let options = ssh::Options {
+        identity: Some(sshd.client_key()),
+        options: BTreeMap::from([
+            ("UserKnownHostsFile".to_owned(), text(&sshd.known_hosts())),
+            ("GlobalKnownHostsFile".to_owned(), "none".to_owned()),
+            ("HostKeyAlias".to_owned(), format!("[127.0.0.1]:{}", sshd.port())),
+        ]),
+        config_file: Some(config),
+        surroundings: Surroundings { user: sshd.user(), home: sshd.dir().to_owned(), agent: None },
+    };
+    let machine = format!("ssh://127.0.0.1:{port}").parse().unwrap();
+    ssh::connect(&machine, &options, Arc::new(NoPrompt)).await.unwrap()
+}
+
 pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+/// A transfer that must not work.
+pub async fn transfer_badly(source: &Server, destination: &Destination) -> DatabaseError {
+    match transfer(source, destination, "run-1", &Options::default(), &Silent).await {
+        Ok(done) => panic!("it worked: {done:?}"),
+        Err(error) => error,
+    }
 }
 
 /// A transfer that has to work and to be found equal.

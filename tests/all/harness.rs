@@ -2,8 +2,10 @@
 //! owns its directory and its processes, says where it listens, and stops when it is dropped, also
 //! when the test panics. Nothing here uses the library under test.
 
+pub mod dns;
 pub mod media_tree;
 pub mod nginx;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
@@ -14,6 +16,7 @@ pub mod seed;
 pub mod sshd;
 pub mod stand_in;
 pub mod systemctl;
+pub mod units;
 
 use std::time::{Duration, Instant};
 

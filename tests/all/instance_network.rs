@@ -1,6 +1,7 @@
 //! nginx, Redis and DNS as the move uses them, on real servers.
 
 mod backend;
+mod dns;
 mod maintenance;
 mod proxy;
 mod redis;

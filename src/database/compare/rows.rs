@@ -1,7 +1,7 @@
 //! Exact row counts of every table and materialized view, both sides at the same time, the
 //! largest first.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 
@@ -49,26 +49,10 @@ pub(super) async fn compare(
     relations.reverse();
     let total = relations.len() as u64;
     let queue = Mutex::new(relations);
-    let counted = Mutex::new(Vec::new());
-    let worker = || async {
-        let (there, here) =
-            tokio::try_join!(counting_session(source, snapshot), counting_session(target, None))?;
-        while let Some(relation) = pop(&queue) {
-            let one = count(&there, &here, relation).await?;
-            let name = one.name.clone();
-            let done = push(&counted, one);
-            monitor.emit(Event::Progress(Progress {
-                activity: "compare".into(),
-                detail: Some(name),
-                items_done: done,
-                items_total: Some(total),
-                ..Progress::default()
-            }));
-        }
-        Ok::<(), DatabaseError>(())
-    };
-    try_join_all((0..jobs).map(|_| worker())).await?;
-    let mut counted = counted.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let work = Work { source, target, snapshot, queue, total, counted: Mutex::default(), monitor };
+    try_join_all((0..jobs).map(|_| work.run())).await?;
+    let Work { counted, .. } = work;
+    let mut counted = counted.into_inner().unwrap_or_else(PoisonError::into_inner);
     counted.sort_by(|one, other| one.name.cmp(&other.name));
     for Counted { name, is_table, source, target } in counted {
         if is_table {
@@ -82,14 +66,47 @@ pub(super) async fn compare(
     Ok(())
 }
 
-fn pop(queue: &Mutex<Vec<Relation>>) -> Option<Relation> {
-    queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop()
+/// What the workers share.
+struct Work<'a> {
+    source: &'a Server,
+    target: &'a Server,
+    snapshot: Option<&'a Snapshot>,
+    queue: Mutex<Vec<Relation>>,
+    total: u64,
+    counted: Mutex<Vec<Counted>>,
+    monitor: &'a dyn Monitor,
 }
 
-fn push(counted: &Mutex<Vec<Counted>>, one: Counted) -> u64 {
-    let mut counted = counted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    counted.push(one);
-    counted.len() as u64
+impl Work<'_> {
+    async fn run(&self) -> Result<(), DatabaseError> {
+        let (there, here) = tokio::try_join!(
+            counting_session(self.source, self.snapshot),
+            counting_session(self.target, None)
+        )?;
+        while let Some(relation) = self.next() {
+            let one = count(&there, &here, relation).await?;
+            let name = one.name.clone();
+            self.monitor.emit(Event::Progress(Progress {
+                activity: "compare".into(),
+                items_done: self.add(one),
+                detail: Some(name),
+                items_total: Some(self.total),
+                ..Progress::default()
+            }));
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Option<Relation> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// Keeps a count; gives how many there are.
+    fn add(&self, one: Counted) -> u64 {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.push(one);
+        counted.len() as u64
+    }
 }
 
 /// A session that counts what is in the heap, whatever an index says, and all of it.

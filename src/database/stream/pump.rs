@@ -2,7 +2,7 @@
 //! is worth it.
 
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -83,7 +83,7 @@ pub(super) async fn flow(
         None => restore_end.await,
     };
     let warnings = judge::both(Ends { source, target, dump, restore })?;
-    let bytes = bytes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let bytes = bytes.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok((bytes, warnings))
 }
 
@@ -99,8 +99,8 @@ async fn carry(
 ) {
     let table = Mutex::new(None);
     let tell = |total: u64| {
-        let table = table.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        *bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = total;
+        let table = table.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        *bytes.lock().unwrap_or_else(PoisonError::into_inner) = total;
         monitor.emit(Event::Progress(Progress {
             activity: "database".into(),
             detail: table,

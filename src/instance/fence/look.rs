@@ -61,7 +61,9 @@ impl Entry {
     fn link_to(&self, unit_dir: &str, unit: &str) -> Option<Link> {
         let target = self.target.as_ref()?;
         let (dir, name) = self.path.rsplit_once('/')?;
-        let is_alias = dir == unit_dir && name != unit && target.rsplit('/').next() == Some(unit);
+        // What lies aside has a name that is no unit's any more.
+        let other_unit = name != unit && !name.ends_with(ASIDE);
+        let is_alias = dir == unit_dir && other_unit && target.rsplit('/').next() == Some(unit);
         let enables = dir != unit_dir && name == unit;
         (is_alias || enables).then(|| Link { path: self.path.clone(), target: target.clone() })
     }

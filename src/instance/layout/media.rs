@@ -101,7 +101,8 @@ pub async fn media_size(
     root: &str,
     limit: Duration,
 ) -> Result<MediaSize, HostError> {
-    let secs = format!("{:.3}", limit.as_secs_f64());
+    // timeout(1) takes 0 for no limit.
+    let secs = format!("{:.3}", limit.as_secs_f64().max(0.001));
     let command = Command::script(&format!("{SAY}{SIZE}"), &[root, &secs])
         .run_as(user.clone())
         .deadline(limit + Duration::from_secs(60));

@@ -6,9 +6,10 @@ use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisConnectionInfo, Value};
 use tokio::task::JoinHandle;
 
-use super::{Endpoint, RedisError};
+use super::RedisError;
 use crate::host::Host;
 use crate::instance::probe::Tls;
+use crate::instance::stores::RedisAddress;
 
 /// How long one command or pipeline may take.
 const ANSWER_SECS_MAX: u64 = 120;
@@ -30,16 +31,16 @@ impl Drop for Link {
 }
 
 impl Link {
-    /// Connects as seen from `host`. `tls` is for endpoints that want it; by default the
+    /// Connects as seen from `host`. `tls` is for addresses that want it; by default the
     /// platform's authorities.
     pub async fn connect(
         host: &dyn Host,
-        endpoint: &Endpoint,
+        at: &RedisAddress,
         tls: Option<&Tls>,
     ) -> Result<Link, RedisError> {
-        let server = format!("{endpoint} on {}", host.name());
+        let server = format!("{at} on {}", host.name());
         let limit = Duration::from_secs(CONNECT_SECS_MAX);
-        match tokio::time::timeout(limit, open(host, endpoint, tls, &server)).await {
+        match tokio::time::timeout(limit, open(host, at, tls, &server)).await {
             Ok(result) => result,
             Err(_) => Err(RedisError::Lost {
                 server,
@@ -108,12 +109,12 @@ impl Link {
 
 async fn open(
     host: &dyn Host,
-    endpoint: &Endpoint,
+    at: &RedisAddress,
     tls: Option<&Tls>,
     server: &str,
 ) -> Result<Link, RedisError> {
-    let mut stream = host.connect(&endpoint.address).await.map_err(RedisError::Host)?;
-    if let Some(name) = &endpoint.tls_name {
+    let mut stream = host.connect(&at.address).await.map_err(RedisError::Host)?;
+    if let Some(name) = &at.tls_name {
         let own;
         let tls = match tls {
             Some(tls) => tls,
@@ -127,12 +128,11 @@ async fn open(
             .await
             .map_err(|source| RedisError::TlsHandshake { server: server.to_owned(), source })?;
     }
-    let mut info =
-        RedisConnectionInfo::default().set_db(i64::from(endpoint.db)).set_skip_set_lib_name();
-    if let Some(user) = &endpoint.user {
+    let mut info = RedisConnectionInfo::default().set_db(i64::from(at.db)).set_skip_set_lib_name();
+    if let Some(user) = &at.user {
         info = info.set_username(user);
     }
-    if let Some(password) = &endpoint.password {
+    if let Some(password) = &at.password {
         info = info.set_password(password.expose());
     }
     let config = AsyncConnectionConfig::new()
@@ -143,7 +143,7 @@ async fn open(
         problem: without_arguments(&error),
     })?;
     let driver = tokio::spawn(driver);
-    let link = Link { connection, driver, server: server.to_owned(), db: endpoint.db };
+    let link = Link { connection, driver, server: server.to_owned(), db: at.db };
     // A server that wants a password and was given none says so only now.
     let ping = link.ask::<String>(&::redis::cmd("PING")).await;
     ping.map_err(|error| match error {

@@ -3,14 +3,16 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
+
+use super::process::{free_port, signal};
 
 const START_WAIT_MAX: Duration = Duration::from_secs(60);
 const START_TRIES: usize = 3;
@@ -186,7 +188,7 @@ impl Postgres {
     /// Stops it at once, without a checkpoint; clients are cut off.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            signal(child.id(), rustix::process::Signal::QUIT);
+            signal(child.id(), Signal::QUIT);
             let _ = child.wait();
         }
     }
@@ -311,11 +313,6 @@ impl Drop for Postgres {
     }
 }
 
-/// A port that nothing listened on a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// Where PostgreSQL's programs are: Debian keeps one directory for each major version.
 pub fn bin_dir(major: Option<u32>) -> PathBuf {
     let majors = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
@@ -328,7 +325,7 @@ pub fn bin_dir(major: Option<u32>) -> PathBuf {
 }
 
 /// The `postgres` user of this machine where we are root, else none: we run it ourselves.
-fn postgres_user() -> Option<(u32, u32)> {
+pub fn postgres_user() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }
@@ -336,11 +333,6 @@ fn postgres_user() -> Option<(u32, u32)> {
     let fields: Vec<&str> =
         passwd.lines().find(|line| line.starts_with("postgres:"))?.split(':').collect();
     Some((fields[2].parse().unwrap(), fields[3].parse().unwrap()))
-}
-
-fn signal(pid: u32, signal: rustix::process::Signal) {
-    let pid = rustix::process::Pid::from_raw(pid.cast_signed()).unwrap();
-    let _ = rustix::process::kill_process(pid, signal);
 }
 
 fn lines_of(lines: &[String]) -> String {

@@ -27,12 +27,28 @@ pub struct Sshd {
 #[derive(Default)]
 pub struct Builder {
     config: Vec<String>,
+    env: Vec<String>,
+    password: Option<String>,
 }
 
 impl Builder {
     /// Adds a line of sshd_config(5). The first value of an option wins, these come first.
     pub fn config(mut self, line: &str) -> Self {
         self.config.push(line.to_owned());
+        self
+    }
+
+    /// Sets an environment variable of the sessions. No quotes in it.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push(format!("{name}=\"{value}\""));
+        self
+    }
+
+    /// Gives the user of the test a password that only this server knows: it runs with an
+    /// /etc/shadow of its own, which takes root. To be combined with `PasswordAuthentication yes`
+    /// or `UsePAM yes`.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
         self
     }
 
@@ -47,10 +63,13 @@ impl Builder {
         let keys = dir.path().join("authorized_keys");
         std::fs::copy(dir.path().join("client_key.pub"), &keys).expect("the key can be copied");
         std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        if let Some(password) = &self.password {
+            write_shadow(dir.path(), password);
+        }
         for _ in 0..STARTS_MAX {
             // Between choosing a port and listening on it somebody else may have taken it.
             let port = free_port();
-            write_config(dir.path(), port, &self.config);
+            write_config(dir.path(), port, &self);
             if let Some(child) = launch(dir.path(), port) {
                 write_known_hosts(dir.path(), port);
                 return Sshd { dir, port, child };
@@ -172,9 +191,9 @@ fn make_privilege_separation_dir() {
 }
 
 /// SHLVL keeps bash from reading the real user's ~/.bashrc, which it does when sshd starts it.
-fn write_config(dir: &Path, port: u16, extra: &[String]) {
+fn write_config(dir: &Path, port: u16, wanted: &Builder) {
     let path = dir.display();
-    let mut text = extra.join("\n");
+    let mut text = wanted.config.join("\n");
     text.push_str(&format!(
         "
 ListenAddress 127.0.0.1
@@ -189,13 +208,23 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 AllowStreamLocalForwarding yes
 PermitUserRC no
-SetEnv {} SHLVL=1
+SetEnv {} SHLVL=1 {}
 Subsystem sftp internal-sftp
 LogLevel VERBOSE
 ",
-        marker(dir)
+        marker(dir),
+        wanted.env.join(" ")
     ));
     std::fs::write(dir.join("sshd_config"), text).expect("the directory is ours");
+}
+
+fn write_shadow(dir: &Path, password: &str) {
+    let user = tool(Command::new("id").arg("-un"));
+    let hash = tool(Command::new("openssl").args(["passwd", "-6", password]));
+    let path = dir.join("shadow");
+    std::fs::write(&path, format!("{}:{}:19000:0:99999:7:::\n", user.trim(), hash.trim()))
+        .expect("the directory is ours");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
 }
 
 /// An environment variable that every command of this server has.
@@ -206,7 +235,16 @@ fn marker(dir: &Path) -> String {
 /// Starts the server; `None` if it ended instead of answering.
 fn launch(dir: &Path, port: u16) -> Option<Child> {
     let log = File::create(dir.join("log")).expect("the directory is ours");
-    let mut child = Command::new("/usr/sbin/sshd")
+    let shadow = dir.join("shadow");
+    let mut command = if shadow.exists() {
+        let script = r#"mount --bind "$1" /etc/shadow && shift && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(shadow).arg("/usr/sbin/sshd");
+        command
+    } else {
+        Command::new("/usr/sbin/sshd")
+    };
+    let mut child = command
         .args(["-D", "-e", "-f"])
         .arg(dir.join("sshd_config"))
         .stdin(Stdio::null())

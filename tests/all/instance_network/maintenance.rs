@@ -1,9 +1,11 @@
 //! The old server during the window.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use transhume::config;
 use transhume::host::Address;
+use transhume::host::fake::{Fault, Faulty};
 use transhume::host::local::Local;
 use transhume::instance::maintenance::{self, is_on, off, on, wait_until};
 use transhume::instance::nginx::{self, NginxError, Place};
@@ -224,4 +226,36 @@ async fn without_a_site_file_there_is_nothing_to_manage() {
     assert_eq!(found.servers.len(), 4);
     let sight = is_on(&front(&site, &host)).await.unwrap();
     assert_eq!((sight.on, sight.evidence.as_str()), (false, "200 without Retry-After"));
+}
+
+/// Each operation in turn is spoilt in each way; the same step run again must lead to the same
+/// end, and the undo to the same beginning.
+#[tokio::test]
+async fn cut_at_any_operation_it_is_put_right_by_running_it_again() {
+    let site = Running::start();
+    let original = site.nginx.site();
+    let (config, keep_dir) = (site.config(), site.keep_dir());
+    let clean = Local::new();
+    let sound = Place { host: &clean, nginx: &config, keep_dir: &keep_dir };
+    let record = on(&sound, &domains(), 300).await.unwrap();
+    let edited = site.nginx.site();
+    off(&sound, &record).await.unwrap();
+    for fault in [Fault::Refused, Fault::LostBefore, Fault::LostAfter] {
+        for spoilt in 0.. {
+            let host = Faulty::new(Arc::new(Local::new()), spoilt, fault, Arc::default());
+            let shaky = Place { host: &host, ..sound };
+            let first = on(&shaky, &domains(), 300).await;
+            assert_eq!(on(&sound, &domains(), 300).await.unwrap(), record);
+            assert_eq!(site.nginx.site(), edited, "{fault:?} at {spoilt}");
+            let host = Faulty::new(Arc::new(Local::new()), spoilt, fault, Arc::default());
+            let second = off(&Place { host: &host, ..sound }, &record).await;
+            off(&sound, &record).await.unwrap();
+            assert_eq!(site.nginx.site(), original, "{fault:?} at {spoilt}");
+            assert!(!std::path::Path::new(&keep_dir).exists(), "{fault:?} at {spoilt}");
+            if first.is_ok() && second.is_ok() {
+                assert!(spoilt > 8, "the faults were not injected");
+                break;
+            }
+        }
+    }
 }

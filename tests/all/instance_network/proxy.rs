@@ -266,3 +266,15 @@ async fn waiting_ends_when_the_service_answers_or_time_is_up() {
     assert_eq!(evidence, "/health answered 200 OK");
     late.join().unwrap();
 }
+
+#[tokio::test]
+async fn the_web_process_is_asked_as_nginx_asks_it() {
+    let host = Local::new();
+    let address = Address::Tcp { host: "127.0.0.1".into(), port: backend::start() };
+    let front = Front { host: &host, address, tls: None, name: DOMAIN.into() };
+    let seen = front.get("/actor", &[("Accept", "x/y")], Duration::from_secs(20)).await.unwrap();
+    let text = seen.text();
+    for line in ["host: social.example", "x-forwarded-proto: https", "accept: x/y"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}

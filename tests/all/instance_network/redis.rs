@@ -7,13 +7,17 @@ use redis::{Commands, Connection, Value, cmd};
 use transhume::event::{Event, Recorder, Silent};
 use transhume::host::Address;
 use transhume::host::local::Local;
+use transhume::instance::probe::Tls;
 use transhume::instance::redis::copy::{Options, copy};
 use transhume::instance::redis::{
-    Copied, Endpoint, Flavour, Link, Proof, RedisError, by_type, clear, compatible, forget,
-    inspect, prove, verify,
+    Copied, Flavour, Link, Proof, RedisError, by_type, clear, compatible, forget, inspect, prove,
+    verify,
 };
+use transhume::instance::stores::RedisAddress;
 use transhume::secret::Secret;
 
+use crate::harness::free_port;
+use crate::harness::nginx::Certificate;
 use crate::harness::redis::Redis;
 
 const OPTIONS: Options<'static> = Options { run: "run-1", namespace: None };
@@ -23,8 +27,8 @@ fn client(redis: &Redis) -> Connection {
 }
 
 async fn link(redis: &Redis) -> Link {
-    let endpoint = Endpoint::from_url(&Secret::new(redis.url())).unwrap();
-    Link::connect(&Local::new(), &endpoint, None).await.unwrap()
+    let address = RedisAddress::from_url(&Secret::new(redis.url())).unwrap();
+    Link::connect(&Local::new(), &address, None).await.unwrap()
 }
 
 /// A bit of everything that Redis can hold, among it what Mastodon does.
@@ -152,9 +156,10 @@ async fn a_dump_that_is_refused_goes_by_type() {
     let _: () = client(&old).rpush("queue:default", &["first", "POISON", "last"]).unwrap();
     let _: () = client(&old).set("other", "fine").unwrap();
     let port = spoil_once(new.port(), b"POISON");
-    let endpoint = Endpoint::from_url(&Secret::new(format!("redis://127.0.0.1:{port}"))).unwrap();
+    let address =
+        RedisAddress::from_url(&Secret::new(format!("redis://127.0.0.1:{port}"))).unwrap();
     let source = link(&old).await;
-    let target = Link::connect(&Local::new(), &endpoint, None).await.unwrap();
+    let target = Link::connect(&Local::new(), &address, None).await.unwrap();
     let copied = copy(&source, &target, &OPTIONS, &Silent).await.unwrap();
     assert_eq!((copied.keys, copied.by_type), (2, 1));
     let list: Vec<String> = client(&new).lrange("queue:default", 0, -1).unwrap();
@@ -339,9 +344,9 @@ async fn logins_sockets_and_databases() {
     let users = "user alice on >wonder&land ~* &* +@all";
     let redis = Redis::start_with(Some("hunter2"), users);
     let try_url = async |url: String| {
-        let endpoint = Endpoint::from_url(&Secret::new(url)).unwrap();
+        let address = RedisAddress::from_url(&Secret::new(url)).unwrap();
         let host = Local::new();
-        match Link::connect(&host, &endpoint, None).await {
+        match Link::connect(&host, &address, None).await {
             Ok(link) => link.ask::<String>(&cmd("PING")).await,
             Err(error) => Err(error),
         }
@@ -366,7 +371,8 @@ async fn logins_sockets_and_databases() {
         let text = format!("{error} {error:?}");
         assert!(!text.contains("wrongpass") && !text.contains("hunter2"), "{text}");
     }
-    let nobody = Endpoint {
+    let nobody = RedisAddress {
+        namespace: None,
         address: Address::Tcp { host: "127.0.0.1".into(), port: crate::harness::free_port() },
         tls_name: None,
         user: None,
@@ -387,4 +393,24 @@ async fn a_refused_command_does_not_repeat_what_was_sent() {
     let text = format!("{error} {error:?}");
     assert!(text.contains("unknown command"), "{text}");
     assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
+async fn tls_is_proved_against_the_authority_that_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = Certificate::make(dir.path(), &["redis.example", "localhost"]);
+    let port = free_port();
+    let conf = format!(
+        "tls-port {port}\ntls-cert-file {}\ntls-key-file {}\ntls-auth-clients no",
+        pair.certificate.display(),
+        pair.key.display()
+    );
+    let _redis = Redis::start_with(Some("hunter2"), &conf);
+    let authority = Tls::new(Some(&std::fs::read(&pair.authority).unwrap())).unwrap();
+    let url = Secret::new(format!("rediss://:hunter2@localhost:{port}"));
+    let address = RedisAddress::from_url(&url).unwrap();
+    let link = Link::connect(&Local::new(), &address, Some(&authority)).await.unwrap();
+    assert_eq!(link.ask::<String>(&cmd("PING")).await.unwrap(), "PONG");
+    let error = Link::connect(&Local::new(), &address, None).await.unwrap_err();
+    assert!(matches!(error, RedisError::TlsHandshake { .. }), "{error}");
 }

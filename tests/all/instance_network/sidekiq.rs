@@ -4,8 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use redis::{Commands, Connection};
 use transhume::host::local::Local;
-use transhume::instance::redis::{Endpoint, Link};
+use transhume::instance::redis::Link;
 use transhume::instance::sidekiq::{Drained, look, wait_idle};
+use transhume::instance::stores::RedisAddress;
 use transhume::secret::Secret;
 
 use crate::harness::redis::Redis;
@@ -19,8 +20,8 @@ fn client(redis: &Redis) -> Connection {
 }
 
 async fn link(redis: &Redis) -> Link {
-    let endpoint = Endpoint::from_url(&Secret::new(redis.url())).unwrap();
-    Link::connect(&Local::new(), &endpoint, None).await.unwrap()
+    let address = RedisAddress::from_url(&Secret::new(redis.url())).unwrap();
+    Link::connect(&Local::new(), &address, None).await.unwrap()
 }
 
 /// What a process writes at each beat.

@@ -94,8 +94,9 @@ impl<'a> Manager<'a> {
         self.activity(name).0 == "active"
     }
 
+    /// Starts them all, and tells the first that failed.
     pub fn start(&self, names: &[String]) -> Result<(), Refusal> {
-        names.iter().try_for_each(|name| self.start_one(name))
+        names.iter().map(|name| self.start_one(name)).fold(Ok(()), Result::and)
     }
 
     fn start_one(&self, name: &str) -> Result<(), Refusal> {

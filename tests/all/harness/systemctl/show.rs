@@ -46,7 +46,7 @@ pub fn is_enabled(request: &Request, dirs: &Dirs) -> Result<i32, Refusal> {
 
 pub fn list_units(request: &Request, manager: &Manager<'_>) -> i32 {
     let mut rows = Vec::new();
-    for name in manager.known().iter().filter(|name| wanted(request, name)) {
+    for name in by_type(manager.known()).iter().filter(|name| wanted(request, name)) {
         let unit = manager.unit(name);
         let (active, sub) = manager.activity(name);
         if request.all || active != "inactive" {
@@ -68,7 +68,7 @@ pub fn list_unit_files(request: &Request, dirs: &Dirs) -> i32 {
         .map(|path| super::unit::file_name(&path))
         .filter(|name| super::unit::mangle(name) == *name && wanted(request, name))
         .collect();
-    let rows: Vec<[String; 3]> = names
+    let rows: Vec<[String; 3]> = by_type(names)
         .into_iter()
         .filter_map(|name| {
             let state = files::state(dirs, &name)?;
@@ -81,6 +81,14 @@ pub fn list_unit_files(request: &Request, dirs: &Dirs) -> i32 {
         println!("\n{} unit files listed.", rows.len());
     }
     i32::from(rows.is_empty())
+}
+
+/// In the order of the lists: by type, then by name.
+fn by_type(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<String> = names.into_iter().collect();
+    let kind = |name: &str| name.rsplit_once('.').map(|(_, kind)| kind.to_owned());
+    names.sort_by_key(|name| (kind(name), name.clone()));
+    names
 }
 
 fn wanted(request: &Request, name: &str) -> bool {

@@ -1,0 +1,204 @@
+//! Changes of a local target that need no content: directories, symlinks, modes and times,
+//! removals. Each is relative to a directory handle and follows no symlink. Each is idempotent:
+//! what is already so is fine. Blocking.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use super::delta;
+use super::failure::failure;
+use super::read::regular;
+use super::root::{Dirs, StatKind, stat_at, stat_open};
+use super::temp::{self, TempNames};
+use crate::wire::message::{Answer, Call, Op};
+use crate::wire::path::{Name, RelPath};
+use crate::wire::tree::{Failure, FailureKind, Meta, OWNER_UNCHANGED};
+
+/// What a stream of calls works with.
+pub(crate) struct Changer {
+    dirs: Dirs,
+    names: TempNames,
+}
+
+impl Changer {
+    pub fn new(dirs: Dirs, names: TempNames) -> Self {
+        Changer { dirs, names }
+    }
+
+    pub fn answer(&mut self, call: Call) -> Answer {
+        match call {
+            Call::Apply(ops) => Answer::Applied(ops.0.iter().map(|op| self.apply(op)).collect()),
+            Call::Signature(path) => Answer::Signature(self.signature(&path)),
+            Call::Sync => Answer::Synced(self.dirs.root().sync()),
+        }
+    }
+
+    fn signature(&mut self, path: &RelPath) -> Result<bytes::Bytes, Failure> {
+        let file = self.dirs.open_file(path)?;
+        let size = regular(&file)?.size;
+        delta::signature(&file, size).map_err(|error| failure("read it", error))
+    }
+
+    fn apply(&mut self, op: &Op) -> Result<(), Failure> {
+        match op {
+            Op::MakeDir { path } => self.make_dir(path),
+            Op::Link { path, meta, text } => self.link(path, *meta, &text.0),
+            Op::SetFile { path, meta } => self.set_file(path, *meta),
+            Op::SetLink { path, meta } => {
+                let (dir, name) = self.dirs.parent(path)?;
+                set_link(&dir, name.as_bytes(), *meta)
+            }
+            Op::SetDir { path, meta } => self.set_dir(path, *meta),
+            Op::Remove { path } => self.remove(path, AtFlags::empty()),
+            Op::RemoveDir { path } => {
+                self.dirs.forget(path);
+                self.remove(path, AtFlags::REMOVEDIR)
+            }
+            Op::Sweep { path, name } => self.sweep(path, name),
+        }
+    }
+
+    fn make_dir(&mut self, path: &RelPath) -> Result<(), Failure> {
+        if path.is_root() {
+            // It was opened; there is nothing to make.
+            return Ok(());
+        }
+        let (dir, name) = self.dirs.parent(path)?;
+        match rustix::fs::mkdirat(&dir, name.as_bytes(), Mode::RWXU) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EXIST) => {}
+            Err(error) => return Err(failure("make the directory", error)),
+        }
+        let stat = stat_at(&dir, name.as_bytes()).map_err(|error| failure("look at it", error))?;
+        if stat.kind != StatKind::Dir {
+            return Err(Failure::new(FailureKind::Confined, "something else is in the way"));
+        }
+        if stat.meta.mode & 0o700 != 0o700 && !rustix::process::geteuid().is_root() {
+            let handle = self.dirs.dir(path)?;
+            chmod_dir(&handle, stat.meta.mode | 0o700)?;
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, path: &RelPath, meta: Meta, text: &[u8]) -> Result<(), Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let temp = loop {
+            let temp = self.names.next();
+            match rustix::fs::symlinkat(text, &dir, &temp) {
+                Ok(()) => break temp,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(failure("make the symlink", error)),
+            }
+        };
+        let done = set_link(&dir, &temp, meta).and_then(|()| {
+            rustix::fs::renameat(&dir, &temp, &dir, name.as_bytes())
+                .map_err(|error| failure("put it in place", error))
+        });
+        if done.is_err() {
+            // One that stays is swept by the next pass.
+            let _ = rustix::fs::unlinkat(&dir, &temp, AtFlags::empty());
+        }
+        done
+    }
+
+    fn set_file(&mut self, path: &RelPath, meta: Meta) -> Result<(), Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        // A handle needs no right to read, and what it stands for cannot be swapped any more.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let handle = rustix::fs::openat(&dir, name.as_bytes(), flags, Mode::empty())
+            .map_err(|error| failure("open it", error))?;
+        let stat = stat_open(&handle).map_err(|error| failure("look at it", error))?;
+        if stat.kind != StatKind::File {
+            return Err(Failure::new(FailureKind::Confined, "it is no longer a regular file"));
+        }
+        let (uid, gid) = owner(meta);
+        if uid.is_some() || gid.is_some() {
+            rustix::fs::chownat(&handle, c"", uid, gid, AtFlags::EMPTY_PATH)
+                .map_err(|error| failure("change its owner", error))?;
+        }
+        // chmod(2) takes no such handle, but the name that /proc gives it.
+        let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+        rustix::fs::chmod(&by_handle, Mode::from_raw_mode(meta.mode))
+            .map_err(|error| failure("change its mode", error))?;
+        rustix::fs::utimensat(&dir, name.as_bytes(), &times(meta), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failure("set its time", error))
+    }
+
+    fn set_dir(&mut self, path: &RelPath, meta: Meta) -> Result<(), Failure> {
+        let handle = self.dirs.dir(path)?;
+        let (uid, gid) = owner(meta);
+        if uid.is_some() || gid.is_some() {
+            rustix::fs::chownat(&handle, c".", uid, gid, AtFlags::empty())
+                .map_err(|error| failure("change its owner", error))?;
+        }
+        // The mode comes last: it may take away the right to do any of this.
+        rustix::fs::utimensat(&handle, c".", &times(meta), AtFlags::empty())
+            .map_err(|error| failure("set its time", error))?;
+        chmod_dir(&handle, meta.mode)
+    }
+
+    fn remove(&mut self, path: &RelPath, flags: AtFlags) -> Result<(), Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        match rustix::fs::unlinkat(&dir, name.as_bytes(), flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failure("remove it", error)),
+        }
+    }
+
+    fn sweep(&mut self, path: &RelPath, name: &Name) -> Result<(), Failure> {
+        if temp::run_of(name.as_bytes()).is_none() {
+            return Err(Failure::new(FailureKind::Other, "it is no temporary file of ours"));
+        }
+        let dir = self.dirs.dir(path)?;
+        match rustix::fs::unlinkat(&dir, name.as_bytes(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(failure("remove a leftover", error)),
+        }
+    }
+}
+
+/// Gives an open file its owner, mode and time, in this order: changing the owner clears setuid.
+pub(crate) fn set_open(file: &File, meta: Meta) -> Result<(), Failure> {
+    let (uid, gid) = owner(meta);
+    if uid.is_some() || gid.is_some() {
+        rustix::fs::fchown(file, uid, gid).map_err(|error| failure("change its owner", error))?;
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))
+        .map_err(|error| failure("change its mode", error))?;
+    rustix::fs::futimens(file, &times(meta)).map_err(|error| failure("set its time", error))
+}
+
+fn set_link(dir: impl AsFd, name: &[u8], meta: Meta) -> Result<(), Failure> {
+    let (uid, gid) = owner(meta);
+    if uid.is_some() || gid.is_some() {
+        rustix::fs::chownat(&dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failure("change its owner", error))?;
+    }
+    rustix::fs::utimensat(&dir, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|error| failure("set its time", error))
+}
+
+fn chmod_dir(handle: impl AsFd, mode: u32) -> Result<(), Failure> {
+    rustix::fs::chmodat(handle, c".", Mode::from_raw_mode(mode), AtFlags::empty())
+        .map_err(|error| failure("change its mode", error))
+}
+
+fn owner(meta: Meta) -> (Option<Uid>, Option<Gid>) {
+    let uid = (meta.uid != OWNER_UNCHANGED).then(|| Uid::from_raw(meta.uid));
+    (uid, (meta.gid != OWNER_UNCHANGED).then(|| Gid::from_raw(meta.gid)))
+}
+
+fn times(meta: Meta) -> Timestamps {
+    let mtime = meta.mtime;
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
+        last_modification: Timespec {
+            tv_sec: mtime.secs,
+            // A peer's nonsense must not become the special values for "now" and "omit".
+            tv_nsec: mtime.nanos.min(999_999_999).into(),
+        },
+    }
+}

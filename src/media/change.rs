@@ -1,0 +1,97 @@
+//! What a pass changes, path by path, as `--itemize-changes` and `--dry-run` print it.
+
+use std::fmt;
+
+use crate::wire::path::RelPath;
+
+/// One change, made or to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub path: RelPath,
+    pub node: NodeKind,
+    pub action: Action,
+    /// What a symlink says.
+    pub link_text: Option<Vec<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeKind {
+    File,
+    Dir,
+    Link,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Create,
+    /// Content, or a symlink's text, and what else differs.
+    Update(Differs),
+    /// Mode, time or owner alone.
+    Adjust(Differs),
+    Delete,
+}
+
+/// In what two entries differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Differs {
+    /// Known to differ, not only suspected by size and time.
+    pub content: bool,
+    pub size: bool,
+    pub time: bool,
+    pub mode: bool,
+    pub owner: bool,
+    pub group: bool,
+}
+
+impl Differs {
+    pub fn any(self) -> bool {
+        self != Differs::default()
+    }
+}
+
+/// The line that rsync prints for it; files come as received (`>`).
+impl fmt::Display for Change {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Change { path, node, action, link_text } = self;
+        let letter = match node {
+            NodeKind::File => 'f',
+            NodeKind::Dir => 'd',
+            NodeKind::Link => 'L',
+        };
+        match action {
+            Action::Delete => write!(out, "*deleting   ")?,
+            Action::Create => {
+                let kind = if *node == NodeKind::File { '>' } else { 'c' };
+                write!(out, "{kind}{letter}+++++++++ ")?;
+            }
+            Action::Update(differs) => {
+                let kind = if *node == NodeKind::File { '>' } else { 'c' };
+                write!(out, "{kind}{letter}{differs} ")?;
+            }
+            Action::Adjust(differs) => write!(out, ".{letter}{differs} ")?,
+        }
+        write!(out, "{path}{}", if *node == NodeKind::Dir { "/" } else { "" })?;
+        match link_text {
+            Some(text) => write!(out, " -> {}", text.escape_ascii()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags = [
+            (self.content, 'c'),
+            (self.size, 's'),
+            (self.time, 't'),
+            (self.mode, 'p'),
+            (self.owner, 'o'),
+            (self.group, 'g'),
+        ];
+        for (set, letter) in flags {
+            write!(out, "{}", if set { letter } else { '.' })?;
+        }
+        // Access time, ACLs and extended attributes are not kept.
+        out.write_str("...")
+    }
+}

@@ -1,0 +1,293 @@
+//! Compares a directory of the source with that of the target and says what is to be done. Pure:
+//! two listings in, a plan out; nothing is looked at or touched.
+
+use std::cmp::Ordering;
+
+use serde::{Deserialize, Serialize};
+
+use super::change::{Action, Change, Differs, NodeKind};
+use super::delta;
+use crate::wire::message::Op;
+use crate::wire::path::{Name, RelPath};
+use crate::wire::tree::{Digest, Directory, Entry, Failure, FailureKind, Meta, Node, Problem};
+
+/// How to compare.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    /// Times of symlinks exist on both sides.
+    pub link_times: bool,
+    /// Files can be patched on the target.
+    pub delta: bool,
+    /// Things that are only on the target go.
+    pub delete: bool,
+}
+
+/// What is to be done about one directory, in this order.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    /// Makes room and directories.
+    pub before: Vec<Op>,
+    pub files: Vec<Transfer>,
+    /// Symlinks, modes and times; the directory's own come last.
+    pub after: Vec<Op>,
+    /// For the end of the pass, when what is in the way is gone.
+    pub conflicts: Vec<Conflict>,
+    pub deletions: Vec<Deletion>,
+    pub changes: Vec<Change>,
+    pub problems: Vec<Problem>,
+}
+
+/// A file to copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub path: RelPath,
+    pub size: u64,
+    /// The old file may serve as the basis of a delta.
+    pub delta: bool,
+}
+
+/// Something for whose name the target still has a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Conflict {
+    File(Transfer),
+    Link(Op),
+}
+
+/// Something only the target has, in the order of the walk. Done backwards, a directory's content
+/// goes before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Deletion {
+    File(RelPath),
+    Dir(RelPath),
+    /// Our own temporary file of an earlier run; goes in any case.
+    Leftover(RelPath, Name),
+    /// Not a deletion: gives a directory back the time it has on the source.
+    Restore(RelPath, Meta),
+}
+
+/// A directory that both sides have.
+pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Plan {
+    let mut plan = Plan::default();
+    plan.problems.extend(source.problems.iter().chain(&target.problems).cloned());
+    let Some(wanted) = source.meta else { return plan };
+    // What could not be read may be there after all.
+    let delete = rules.delete && source.problems.is_empty();
+    let mut removes = !target.leftovers.is_empty();
+    for pair in merge(&source.entries, &target.entries) {
+        let name = pair.0.or(pair.1).map(|entry| &entry.name);
+        let Some(Ok(path)) = name.map(|name| source.path.join(name)) else { continue };
+        match pair {
+            (Some(one), other) => {
+                let other = other.map(|entry| &entry.node);
+                entry(&mut plan, path, &one.node, other, rules);
+            }
+            (None, Some(Entry { node: Node::Dir, .. })) => removes |= delete,
+            (
+                None,
+                Some(Entry { node: Node::File { .. } | Node::Link { .. } | Node::Special, .. }),
+            ) => {
+                if delete {
+                    removes = true;
+                    plan.deletions.push(Deletion::File(path));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    leftovers(&mut plan, target);
+    let touched = !plan.before.is_empty() || !plan.files.is_empty() || !plan.after.is_empty();
+    let differs = match target.meta {
+        Some(present) => meta_differs(wanted, present),
+        None => Differs { mode: true, ..Differs::default() },
+    };
+    let usable = target.meta.is_some_and(|meta| meta.mode & 0o700 == 0o700);
+    if touched && !usable {
+        plan.before.insert(0, Op::MakeDir { path: source.path.clone() });
+    }
+    if touched || differs.any() {
+        plan.after.push(Op::SetDir { path: source.path.clone(), meta: wanted });
+    }
+    if differs.any() {
+        plan.changes.push(change(&source.path, NodeKind::Dir, Action::Adjust(differs), None));
+    }
+    if removes || !plan.conflicts.is_empty() {
+        // In front of what is removed in it, because removals are done backwards.
+        plan.deletions.insert(0, Deletion::Restore(source.path.clone(), wanted));
+    }
+    plan
+}
+
+/// A directory that only the source has; its parent's plan makes it.
+pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
+    let mut plan = Plan { problems: source.problems.clone(), ..Plan::default() };
+    for one in &source.entries {
+        if let Ok(path) = source.path.join(&one.name) {
+            entry(&mut plan, path, &one.node, None, rules);
+        }
+    }
+    if let Some(meta) = source.meta {
+        plan.after.push(Op::SetDir { path: source.path.clone(), meta });
+    }
+    plan
+}
+
+/// A directory that only the target has.
+pub(crate) fn target_only(target: &Directory, delete: bool) -> Plan {
+    let mut plan = Plan { problems: target.problems.clone(), ..Plan::default() };
+    if delete {
+        plan.deletions.push(Deletion::Dir(target.path.clone()));
+        for entry in target.entries.iter().filter(|entry| entry.node != Node::Dir) {
+            if let Ok(path) = target.path.join(&entry.name) {
+                plan.deletions.push(Deletion::File(path));
+            }
+        }
+    }
+    leftovers(&mut plan, target);
+    plan
+}
+
+fn leftovers(plan: &mut Plan, target: &Directory) {
+    let names = target.leftovers.iter().cloned();
+    plan.deletions.extend(names.map(|name| Deletion::Leftover(target.path.clone(), name)));
+}
+
+/// Pairs entries of the same name; both lists are in order.
+fn merge<'a>(
+    source: &'a [Entry],
+    target: &'a [Entry],
+) -> impl Iterator<Item = (Option<&'a Entry>, Option<&'a Entry>)> {
+    let (mut source, mut target) = (source.iter().peekable(), target.iter().peekable());
+    std::iter::from_fn(move || {
+        let order = match (source.peek(), target.peek()) {
+            (Some(one), Some(other)) => one.name.cmp(&other.name),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return None,
+        };
+        Some(match order {
+            Ordering::Less => (source.next(), None),
+            Ordering::Greater => (None, target.next()),
+            Ordering::Equal => (source.next(), target.next()),
+        })
+    })
+}
+
+fn entry(plan: &mut Plan, path: RelPath, source: &Node, target: Option<&Node>, rules: &Rules) {
+    match source {
+        Node::File { size, meta, content } => {
+            file(plan, path, (*size, *meta, *content), target, rules);
+        }
+        Node::Link { meta, text } => {
+            let op = Op::Link { path: path.clone(), meta: *meta, text: text.clone() };
+            link(plan, path, op, source, target, rules);
+        }
+        Node::Dir => dir(plan, path, target),
+        Node::Special => {
+            let failure = Failure::new(FailureKind::Other, "neither file nor symlink: skipped");
+            plan.problems.push(Problem { path, failure });
+        }
+    }
+}
+
+fn file(
+    plan: &mut Plan,
+    path: RelPath,
+    (size, meta, content): (u64, Meta, Option<Digest>),
+    target: Option<&Node>,
+    rules: &Rules,
+) {
+    let new = Transfer { path: path.clone(), size, delta: false };
+    match target {
+        Some(Node::File { size: old_size, meta: old_meta, content: old_content }) => {
+            let mut differs = meta_differs(meta, *old_meta);
+            differs.size = size != *old_size;
+            let transfer = match (content, old_content) {
+                (Some(new), Some(old)) => {
+                    differs.content = new != *old;
+                    differs.content
+                }
+                (Some(_) | None, _) => differs.size || differs.time,
+            };
+            if transfer {
+                let delta = rules.delta
+                    && size >= delta::FILE_BYTES_MIN
+                    && *old_size >= delta::FILE_BYTES_MIN;
+                plan.changes.push(change(&path, NodeKind::File, Action::Update(differs), None));
+                plan.files.push(Transfer { delta, ..new });
+            } else if differs.any() {
+                plan.changes.push(change(&path, NodeKind::File, Action::Adjust(differs), None));
+                plan.after.push(Op::SetFile { path, meta });
+            }
+        }
+        Some(Node::Dir) => {
+            plan.changes.push(change(&path, NodeKind::File, Action::Create, None));
+            plan.conflicts.push(Conflict::File(new));
+        }
+        Some(Node::Link { .. } | Node::Special) | None => {
+            plan.changes.push(change(&path, NodeKind::File, Action::Create, None));
+            plan.files.push(new);
+        }
+    }
+}
+
+fn link(
+    plan: &mut Plan,
+    path: RelPath,
+    op: Op,
+    source: &Node,
+    target: Option<&Node>,
+    rules: &Rules,
+) {
+    let Node::Link { meta, text } = source else { return };
+    let change = |action| change(&path, NodeKind::Link, action, Some(text.0.clone()));
+    match target {
+        Some(Node::Link { meta: old_meta, text: old_text }) => {
+            let mut differs = meta_differs(*meta, *old_meta);
+            differs.mode = false;
+            differs.time &= rules.link_times;
+            differs.content = text != old_text;
+            if differs.content {
+                plan.changes.push(change(Action::Update(differs)));
+                plan.after.push(op);
+            } else if differs.any() {
+                plan.changes.push(change(Action::Adjust(differs)));
+                plan.after.push(Op::SetLink { path, meta: *meta });
+            }
+        }
+        Some(Node::Dir) => {
+            plan.changes.push(change(Action::Create));
+            plan.conflicts.push(Conflict::Link(op));
+        }
+        Some(Node::File { .. } | Node::Special) | None => {
+            plan.changes.push(change(Action::Create));
+            plan.after.push(op);
+        }
+    }
+}
+
+fn dir(plan: &mut Plan, path: RelPath, target: Option<&Node>) {
+    match target {
+        Some(Node::Dir) => return,
+        Some(Node::File { .. } | Node::Link { .. } | Node::Special) => {
+            plan.before.push(Op::Remove { path: path.clone() });
+        }
+        None => {}
+    }
+    plan.changes.push(change(&path, NodeKind::Dir, Action::Create, None));
+    plan.before.push(Op::MakeDir { path });
+}
+
+fn change(path: &RelPath, node: NodeKind, action: Action, link_text: Option<Vec<u8>>) -> Change {
+    Change { path: path.clone(), node, action, link_text }
+}
+
+fn meta_differs(wanted: Meta, present: Meta) -> Differs {
+    Differs {
+        content: false,
+        size: false,
+        time: wanted.mtime != present.mtime,
+        mode: wanted.mode != present.mode,
+        owner: wanted.uid != present.uid,
+        group: wanted.gid != present.gid,
+    }
+}

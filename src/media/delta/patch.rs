@@ -1,0 +1,170 @@
+//! Applies a delta that arrives in pieces: a sequence of librsync deltas, each with its own head.
+//! Copies are read from the old file as they come, so neither file is in memory.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+const DELTA_MAGIC: [u8; 4] = 0x7273_0236_u32.to_be_bytes();
+const COPY_BUFFER_BYTES: u64 = 256 * 1024;
+
+/// Turns a delta and an old file into a new one. The receiver of the output bounds how much there
+/// may be.
+pub(crate) struct Patcher {
+    basis: File,
+    /// The head of a command of which not all bytes are there yet.
+    partial: Vec<u8>,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    /// Between two deltas.
+    Outside,
+    Command,
+    Literal {
+        missing: u64,
+    },
+}
+
+enum Command {
+    End,
+    Literal { length: u64 },
+    Copy { offset: u64, length: u64 },
+}
+
+impl Patcher {
+    pub fn new(basis: File) -> Self {
+        Patcher { basis, partial: Vec::new(), state: State::Outside }
+    }
+
+    /// Takes the next bytes of the delta and writes what follows from them.
+    pub fn push(
+        &mut self,
+        mut delta: &[u8],
+        write: &mut impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        while !delta.is_empty() {
+            if let State::Literal { missing } = &mut self.state {
+                let length = delta.len().min(usize::try_from(*missing).unwrap_or(usize::MAX));
+                let (literal, rest) = delta.split_at(length);
+                write(literal)?;
+                *missing -= length as u64;
+                if *missing == 0 {
+                    self.state = State::Command;
+                }
+                delta = rest;
+                continue;
+            }
+            self.partial.push(delta[0]);
+            delta = &delta[1..];
+            if self.state == State::Outside {
+                self.head()?;
+            } else {
+                self.command(write)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the delta ended where one may end.
+    pub fn finish(&self) -> io::Result<()> {
+        if self.state == State::Outside && self.partial.is_empty() {
+            Ok(())
+        } else {
+            Err(damaged())
+        }
+    }
+
+    fn head(&mut self) -> io::Result<()> {
+        if !DELTA_MAGIC.starts_with(&self.partial) {
+            return Err(damaged());
+        }
+        if self.partial.len() == DELTA_MAGIC.len() {
+            self.partial.clear();
+            self.state = State::Command;
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, write: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+        let Some(command) = parse(&self.partial)? else { return Ok(()) };
+        self.partial.clear();
+        match command {
+            Command::End => self.state = State::Outside,
+            Command::Literal { length: 0 } | Command::Copy { length: 0, .. } => {
+                return Err(damaged());
+            }
+            Command::Literal { length } => self.state = State::Literal { missing: length },
+            Command::Copy { offset, length } => self.copy(offset, length, write)?,
+        }
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        offset: u64,
+        length: u64,
+        write: &mut impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let end = offset.checked_add(length).ok_or_else(damaged)?;
+        let mut buffer = vec![0; length.min(COPY_BUFFER_BYTES) as usize];
+        let mut at = offset;
+        while at < end {
+            let part = buffer.len().min((end - at) as usize);
+            self.basis.read_exact_at(&mut buffer[..part], at)?;
+            write(&buffer[..part])?;
+            at += part as u64;
+        }
+        Ok(())
+    }
+}
+
+/// The command at the beginning of `bytes`, once all of its bytes are there.
+fn parse(bytes: &[u8]) -> io::Result<Option<Command>> {
+    let (kind, rest) = (bytes[0], &bytes[1..]);
+    match kind {
+        0 => Ok(Some(Command::End)),
+        1..=0x40 => Ok(Some(Command::Literal { length: kind.into() })),
+        0x41..=0x44 => {
+            let width = 1 << (kind - 0x41);
+            Ok(number(rest, 0, width).map(|length| Command::Literal { length }))
+        }
+        0x45..=0x54 => {
+            let (offset_width, length_width) = (1 << ((kind - 0x45) / 4), 1 << ((kind - 0x45) % 4));
+            let offset = number(rest, 0, offset_width);
+            let length = number(rest, offset_width, length_width);
+            Ok(offset.zip(length).map(|(offset, length)| Command::Copy { offset, length }))
+        }
+        0x55.. => Err(damaged()),
+    }
+}
+
+fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
+    let bytes = bytes.get(at..at + width)?;
+    Some(bytes.iter().fold(0, |number, byte| number << 8 | u64::from(*byte)))
+}
+
+fn damaged() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the delta is damaged")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Any bytes are a delta or an error; the output never outgrows what its receiver allows.
+        #[test]
+        fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..80), framed in any::<bool>()) {
+            let delta = if framed { [&DELTA_MAGIC[..], &bytes].concat() } else { bytes };
+            let mut written = 0_usize;
+            let mut write = |part: &[u8]| {
+                written += part.len();
+                if written > 1 << 20 { Err(io::Error::other("too much")) } else { Ok(()) }
+            };
+            let _ = Patcher::new(tempfile::tempfile().unwrap()).push(&delta, &mut write);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Reads the files of a local source: jobs in, pieces out, in the same order. A file that changed
+//! while it was read is told as such, never passed off as whole. Blocking: runs on a thread of its
+//! own.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::delta::{self, Basis, Diffed};
+use super::failure::failure;
+use super::root::{Dirs, Root, Stat, StatKind, stat_open};
+use crate::wire::message::{CHUNK_BYTES_MAX, FileHead, Job, Piece, WHOLE_BYTES_MAX};
+use crate::wire::path::RelPath;
+use crate::wire::tree::{Digest, Failure, FailureKind};
+
+/// Serves jobs until no more come or nobody takes the pieces.
+pub(crate) fn run(root: Arc<Root>, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Piece>) {
+    let mut dirs = Dirs::new(root);
+    while let Some(job) = jobs.blocking_recv() {
+        let ticket = job.ticket;
+        let done = match read(&mut dirs, job, &pieces) {
+            Ok(()) => Ok(()),
+            Err(Stop::Failed(failure)) => pieces.blocking_send(Piece::Failed { ticket, failure }),
+            Err(Stop::Gone) => return,
+        };
+        if done.is_err() {
+            return;
+        }
+    }
+}
+
+/// The hash of the file at `path`.
+pub(crate) fn digest_of(root: &Root, path: &RelPath) -> Result<Digest, Failure> {
+    let (file, before) = open(root, path)?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&file).map_err(|error| failure("read it", error))?;
+    unchanged(&file, &before, hasher.count())?;
+    Ok(finish(&hasher))
+}
+
+fn open(root: &Root, path: &RelPath) -> Result<(File, Stat), Failure> {
+    let (dir, name) = path.split().ok_or_else(|| Failure::new(FailureKind::Other, "no file"))?;
+    let dir = root.open_dir(&dir).map_err(|error| failure("open its directory", error))?;
+    let flags = rustix::fs::OFlags::RDONLY
+        | rustix::fs::OFlags::NOFOLLOW
+        | rustix::fs::OFlags::NONBLOCK
+        | rustix::fs::OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(dir, name.as_bytes(), flags, rustix::fs::Mode::empty())
+        .map_err(|error| failure("open it", error))?;
+    let file = File::from(fd);
+    let stat = regular(&file)?;
+    Ok((file, stat))
+}
+
+/// The status of `file`, if it is a regular one.
+pub(crate) fn regular(file: &File) -> Result<Stat, Failure> {
+    let stat = stat_open(file).map_err(|error| failure("look at it", error))?;
+    if stat.kind == StatKind::File {
+        Ok(stat)
+    } else {
+        Err(Failure::new(FailureKind::Changed, "it is no longer a regular file"))
+    }
+}
+
+enum Stop {
+    Failed(Failure),
+    /// Nobody takes the pieces any more.
+    Gone,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Stop::Failed(failure)
+    }
+}
+
+impl<T> From<mpsc::error::SendError<T>> for Stop {
+    fn from(_: mpsc::error::SendError<T>) -> Self {
+        Stop::Gone
+    }
+}
+
+fn read(dirs: &mut Dirs, job: Job, pieces: &mpsc::Sender<Piece>) -> Result<(), Stop> {
+    let Job { ticket, path, signature } = job;
+    let file = dirs.open_file(&path)?;
+    let before = regular(&file)?;
+    let head = FileHead { meta: before.meta, size: before.size, delta: false };
+    if let Some(signature) = signature
+        && read_delta(&file, &before, ticket, &signature, pieces)?
+    {
+        return Ok(());
+    }
+    if before.size <= WHOLE_BYTES_MAX as u64 {
+        let content = read_whole(&file, &before)?;
+        let digest = Digest(*blake3::hash(&content).as_bytes());
+        pieces.blocking_send(Piece::Whole { ticket, meta: before.meta, digest, content })?;
+        return Ok(());
+    }
+    pieces.blocking_send(Piece::Begin { ticket, head })?;
+    let mut hasher = blake3::Hasher::new();
+    let mut rest = (&file).take(before.size + 1);
+    loop {
+        let mut chunk = vec![0; CHUNK_BYTES_MAX];
+        let length = read_full(&mut rest, &mut chunk).map_err(|error| failure("read it", error))?;
+        if length == 0 {
+            break;
+        }
+        chunk.truncate(length);
+        hasher.update(&chunk);
+        pieces.blocking_send(Piece::Chunk(chunk.into()))?;
+    }
+    unchanged(&file, &before, hasher.count())?;
+    pieces.blocking_send(Piece::End { ticket, digest: finish(&hasher) })?;
+    Ok(())
+}
+
+fn read_whole(file: &File, before: &Stat) -> Result<Bytes, Failure> {
+    let mut content = Vec::with_capacity(before.size as usize + 1);
+    file.take(before.size + 1)
+        .read_to_end(&mut content)
+        .map_err(|error| failure("read it", error))?;
+    unchanged(file, before, content.len() as u64)?;
+    Ok(content.into())
+}
+
+/// Sends the file as a delta; `false` if that does not pay and it must be sent as it is.
+fn read_delta(
+    file: &File,
+    before: &Stat,
+    ticket: u64,
+    signature: &[u8],
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<bool, Stop> {
+    // A damaged signature is no reason to fail: the file can still be sent.
+    let Ok(basis) = Basis::new(signature) else { return Ok(false) };
+    let head = FileHead { meta: before.meta, size: before.size, delta: true };
+    pieces.blocking_send(Piece::Begin { ticket, head })?;
+    let mut hasher = blake3::Hasher::new();
+    let mut gone = false;
+    let emit = |delta: Vec<u8>| {
+        let mut delta = Bytes::from(delta);
+        while !delta.is_empty() && !gone {
+            let part = delta.split_to(delta.len().min(CHUNK_BYTES_MAX));
+            gone = pieces.blocking_send(Piece::Chunk(part)).is_err();
+        }
+        !gone
+    };
+    let diffed = delta::diff(
+        &basis,
+        file,
+        before.size,
+        |part| {
+            hasher.update(part);
+        },
+        emit,
+    )
+    .map_err(|error| failure("read it", error))?;
+    match diffed {
+        _ if gone => Err(Stop::Gone),
+        Diffed::Unrelated => Ok(false),
+        Diffed::Whole { read_bytes } => {
+            unchanged(file, before, read_bytes)?;
+            pieces.blocking_send(Piece::End { ticket, digest: finish(&hasher) })?;
+            Ok(true)
+        }
+    }
+}
+
+/// Fills `buffer`; less only at the end.
+fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match input.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Whether what was read is the file as it was when the reading began.
+fn unchanged(file: &File, before: &Stat, read_bytes: u64) -> Result<(), Failure> {
+    let after = stat_open(file).map_err(|error| failure("look at it", error))?;
+    let same = read_bytes == before.size
+        && after.size == before.size
+        && after.meta.mtime == before.meta.mtime;
+    if same {
+        Ok(())
+    } else {
+        Err(Failure::new(FailureKind::Changed, "it changed while it was read"))
+    }
+}
+
+fn finish(hasher: &blake3::Hasher) -> Digest {
+    Digest(*hasher.finalize().as_bytes())
+}

@@ -1,0 +1,252 @@
+//! A directory that nothing leads out of: every path is resolved below its handle, and a symlink
+//! in a path is an error, whoever put it there and when. The only code that opens files of a tree.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
+use rustix::io::Errno;
+
+use super::failure::failure;
+use crate::wire::path::{Name, RelPath};
+use crate::wire::tree::{Failure, FailureKind, Meta, Mtime};
+
+/// Directory handles kept open by one thread.
+const CACHED_DIRS_MAX: usize = 128;
+
+/// The root of a tree.
+#[derive(Debug)]
+pub(crate) struct Root {
+    fd: OwnedFd,
+    /// Its canonical path, for messages and for telling two roots apart.
+    path: Vec<u8>,
+    /// The kernel has openat2(2).
+    beneath: bool,
+}
+
+impl Root {
+    /// Opens the directory at `path`, following symlinks there: it is the operator's word. With
+    /// `create` it is made if only it is missing. `None` if there is none.
+    pub fn open(path: &Path, create: bool) -> io::Result<Option<Self>> {
+        if create {
+            match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let path = path.canonicalize()?.as_os_str().as_bytes().to_vec();
+        Ok(Some(Root { beneath: has_openat2(&fd), fd, path }))
+    }
+
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Makes all that was written to its file system durable.
+    pub fn sync(&self) -> Result<(), Failure> {
+        rustix::fs::syncfs(&self.fd).map_err(|error| failure("write to the disk", error))
+    }
+
+    /// The directory at `path`, opened for reading.
+    pub fn open_dir(&self, path: &RelPath) -> rustix::io::Result<OwnedFd> {
+        self.resolve(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC)
+    }
+
+    /// A handle of the directory at `path` to work relative to; needs no right to list it.
+    fn handle(&self, path: &RelPath) -> rustix::io::Result<OwnedFd> {
+        self.resolve(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC)
+    }
+
+    fn resolve(&self, path: &RelPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        if path.is_root() {
+            return rustix::fs::openat(&self.fd, c".", flags, Mode::empty());
+        }
+        if !self.beneath {
+            return self.resolve_by_parts(path, flags);
+        }
+        let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            // AGAIN: something was renamed meanwhile, and the kernel could not be sure.
+            match rustix::fs::openat2(&self.fd, path.as_bytes(), flags, Mode::empty(), rules) {
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// For kernels before 5.6 and containers that hide openat2(2).
+    fn resolve_by_parts(&self, path: &RelPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut at = rustix::fs::openat(&self.fd, c".", step, Mode::empty())?;
+        for part in path.parts() {
+            at = rustix::fs::openat(&at, part, step, Mode::empty())?;
+        }
+        rustix::fs::openat(&at, c".", flags, Mode::empty())
+    }
+}
+
+fn has_openat2(fd: &OwnedFd) -> bool {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    rustix::fs::openat2(fd, c".", flags, Mode::empty(), ResolveFlags::BENEATH).is_ok()
+}
+
+/// Handles of directories used lately, for one thread.
+#[derive(Debug)]
+pub(crate) struct Dirs {
+    root: Arc<Root>,
+    open: HashMap<RelPath, Arc<OwnedFd>>,
+}
+
+impl Dirs {
+    pub fn new(root: Arc<Root>) -> Self {
+        Dirs { root, open: HashMap::new() }
+    }
+
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The directory that `path` is in, and its name there. The root itself is in none.
+    pub fn parent(&mut self, path: &RelPath) -> Result<(Arc<OwnedFd>, Name), Failure> {
+        let (dir, name) = path
+            .split()
+            .ok_or_else(|| Failure::new(FailureKind::Confined, "the root stays as it is"))?;
+        Ok((self.dir(&dir)?, name))
+    }
+
+    /// A handle of the directory at `path`.
+    pub fn dir(&mut self, path: &RelPath) -> Result<Arc<OwnedFd>, Failure> {
+        if let Some(fd) = self.open.get(path) {
+            return Ok(fd.clone());
+        }
+        if self.open.len() >= CACHED_DIRS_MAX {
+            self.open.clear();
+        }
+        let fd = self.root.handle(path).map_err(|error| failure("open its directory", error))?;
+        let fd = Arc::new(fd);
+        self.open.insert(path.clone(), fd.clone());
+        Ok(fd)
+    }
+
+    /// Forgets the handles of `path` and what is below: it was removed or replaced.
+    pub fn forget(&mut self, path: &RelPath) {
+        self.open.retain(|dir, _| !dir.is_within(path));
+    }
+
+    /// The regular file at `path`, opened for reading; never a pipe that would block.
+    pub fn open_file(&mut self, path: &RelPath) -> Result<File, Failure> {
+        let (dir, name) = self.parent(path)?;
+        let flags =
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&dir, name.as_bytes(), flags, Mode::empty())
+            .map_err(|error| failure("open it", error))?;
+        Ok(File::from(fd))
+    }
+}
+
+/// What statx(2) tells about one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub kind: StatKind,
+    pub size: u64,
+    pub meta: Meta,
+    /// Seconds and nanoseconds of the last change of the inode.
+    pub changed: (i64, u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StatKind {
+    File,
+    Dir,
+    Link,
+    Special,
+}
+
+/// The status of `name` in `dir`; a symlink is not followed.
+pub(crate) fn stat_at(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<Stat> {
+    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// The status of an open file.
+pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
+    statx(file, b"", AtFlags::EMPTY_PATH)
+}
+
+fn statx(dir: impl AsFd, name: &[u8], flags: AtFlags) -> rustix::io::Result<Stat> {
+    let flags = flags | AtFlags::STATX_DONT_SYNC;
+    let stat = rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS)?;
+    let mode = u32::from(stat.stx_mode);
+    let kind = match mode & 0o170_000 {
+        0o100_000 => StatKind::File,
+        0o040_000 => StatKind::Dir,
+        0o120_000 => StatKind::Link,
+        _ => StatKind::Special,
+    };
+    let mtime = Mtime { secs: stat.stx_mtime.tv_sec, nanos: stat.stx_mtime.tv_nsec };
+    Ok(Stat {
+        kind,
+        size: stat.stx_size,
+        meta: Meta { mode: mode & 0o7777, mtime, uid: stat.stx_uid, gid: stat.stx_gid },
+        changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+    })
+}
+
+/// Opens the root's own path from bytes.
+pub(crate) fn native(path: &[u8]) -> &Path {
+    Path::new(std::ffi::OsStr::from_bytes(path))
+}
+
+/// Opens a scratch handle to `path` relative to the working directory; used by tests of the
+/// fallback.
+#[cfg(test)]
+fn without_openat2(path: &Path) -> Root {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).unwrap();
+    Root { fd, path: Vec::new(), beneath: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_symlink_in_the_path_is_never_followed_with_or_without_openat2() {
+        let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        symlink(outside.path(), dir.path().join("out")).unwrap();
+        symlink("a", dir.path().join("within")).unwrap();
+        let roots = [Root::open(dir.path(), false).unwrap().unwrap(), without_openat2(dir.path())];
+        for root in roots {
+            assert!(root.handle(&path("a/b")).is_ok());
+            assert!(root.open_dir(&path("a/b")).is_ok());
+            for link in ["out", "within", "within/b"] {
+                let error = root.handle(&path(link)).unwrap_err();
+                assert!(matches!(error, Errno::LOOP | Errno::NOTDIR), "{link}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_root_is_made_but_not_its_parents() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Root::open(&dir.path().join("new"), false).unwrap().is_none());
+        assert!(Root::open(&dir.path().join("new"), true).unwrap().is_some());
+        assert!(Root::open(&dir.path().join("no/parent"), true).is_err());
+    }
+}

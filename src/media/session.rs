@@ -1,0 +1,105 @@
+//! One side of a pass while it runs: what a coordinator can ask of it, the same for a local
+//! directory ([`local`]), a helper ([`super::helper`]) and an SFTP server ([`super::sftp`]).
+//!
+//! Everything flows through bounded channels whose other ends are tasks or threads. Dropping a
+//! channel ends what is behind it; a channel that closes by itself has failed, and the side's
+//! [`Link`] knows why.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::MediaError;
+use super::shard::Scanner;
+use crate::wire::message::{Ack, Answer, Call, Facts, Job, Piece, ScanSpec, Store};
+
+pub(super) mod local;
+
+/// Files that may be asked for ahead on one lane.
+pub(crate) const JOBS_AHEAD_MAX: usize = 128;
+/// Pieces under way between two stages; with chunks of 256 KiB a bound on memory.
+pub(crate) const PIECES_AHEAD_MAX: usize = 8;
+
+/// What a side can do.
+#[async_trait]
+pub(crate) trait Session: Send + Sync {
+    fn link(&self) -> &Arc<Link>;
+    fn facts(&self) -> &Facts;
+    fn ability(&self) -> Ability;
+    /// Starts the only scan of this session.
+    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError>;
+    /// A way for files out of a source.
+    async fn source_lane(&mut self, lane: u32) -> Result<SourceLane, MediaError>;
+    /// A way for files into a target.
+    async fn target_lane(&mut self, lane: u32) -> Result<TargetLane, MediaError>;
+    /// A way for changes without content. They are done in order.
+    async fn calls(&mut self) -> Result<Calls, MediaError>;
+}
+
+/// What differs between the kinds of sides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ability {
+    /// It keeps times in whole seconds.
+    pub whole_secs: bool,
+    /// It can make signatures and deltas, and apply them.
+    pub delta: bool,
+    /// It is another machine.
+    pub remote: bool,
+    /// How many lanes make sense.
+    pub lanes: usize,
+}
+
+/// Pieces come in the order of the jobs.
+pub(crate) struct SourceLane {
+    pub jobs: mpsc::Sender<Job>,
+    pub pieces: mpsc::Receiver<Piece>,
+}
+
+/// Acknowledgements come in any order.
+pub(crate) struct TargetLane {
+    pub pieces: mpsc::Sender<Store>,
+    pub acks: mpsc::Receiver<Ack>,
+}
+
+pub(crate) type Calls = mpsc::Sender<(Call, oneshot::Sender<Answer>)>;
+
+/// What all channels to one side share: its name, why it failed, and how many bytes went by.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub host: String,
+    failed: Mutex<Option<MediaError>>,
+    pub sent_bytes: AtomicU64,
+    pub received_bytes: AtomicU64,
+}
+
+impl Link {
+    pub fn new(host: &str) -> Arc<Self> {
+        Arc::new(Link {
+            host: host.to_owned(),
+            failed: Mutex::new(None),
+            sent_bytes: AtomicU64::new(0),
+            received_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Notes why a channel of this side is about to close. The first reason counts.
+    pub fn fail(&self, error: MediaError) {
+        let mut failed = self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        failed.get_or_insert(error);
+    }
+
+    /// Why the side failed, if it told.
+    pub fn take_failure(&self) -> Option<MediaError> {
+        self.failed.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take()
+    }
+
+    pub fn count_sent(&self, bytes: usize) {
+        self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub fn count_received(&self, bytes: usize) {
+        self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}

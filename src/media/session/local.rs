@@ -1,0 +1,195 @@
+//! A directory of this machine: the workers run on threads of this process.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+};
+use crate::media::apply::Changer;
+use crate::media::error::MediaError;
+use crate::media::failure::failure;
+use crate::media::filter::Filter;
+use crate::media::root::{Dirs, Root};
+use crate::media::scan::{Scan, walk};
+use crate::media::shard::{Cutter, Scanner, Shard, channels, hold};
+use crate::media::temp::TempNames;
+use crate::media::{read, store};
+use crate::wire::bounded::Blob;
+use crate::wire::message::{Ack, Answer, Call, Facts, Job, Piece, ScanSpec, Side, Store};
+use crate::wire::tree::{Failure, RunId};
+
+const LOCAL_LANES: usize = 2;
+/// Stands for the lane of calls in the names of temporary files.
+const CALLS_LANE: u32 = u32::MAX;
+
+/// Names threads so that they can be told apart from outside.
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), MediaError> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).map(drop).map_err(MediaError::Thread)
+}
+
+/// A tree of this machine and who works on it. Also the inside of a helper.
+pub(crate) struct Workers {
+    pub root: Arc<Root>,
+    pub side: Side,
+    pub run: RunId,
+}
+
+impl Workers {
+    /// Opens the tree; `None` if there is none.
+    pub fn open(
+        path: &Path,
+        side: Side,
+        create: bool,
+        run: RunId,
+    ) -> Result<Option<Self>, Failure> {
+        let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
+        Ok(root.map(|root| Workers { root: Arc::new(root), side, run }))
+    }
+
+    pub fn facts(&self) -> Facts {
+        Facts {
+            exists: true,
+            privileged: rustix::process::geteuid().is_root(),
+            path: Blob(self.root.path().to_vec()),
+        }
+    }
+
+    pub fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+        let patterns: Vec<&[u8]> = spec.exclude.0.iter().map(|blob| &blob.0[..]).collect();
+        let scan = Scan {
+            side: self.side,
+            rule: spec.rule,
+            checksum: spec.checksum,
+            filter: Filter::new(&patterns)?,
+            run: self.run,
+        };
+        let root = self.root.clone();
+        let (scanner, ends) = channels();
+        let (sender, shards) = mpsc::channel(2);
+        tokio::spawn(hold(shards, ends));
+        thread("scan", move || cut(&root, &scan, &sender))?;
+        Ok(scanner)
+    }
+
+    pub fn reader(&self) -> Result<(mpsc::Sender<Job>, mpsc::Receiver<Piece>), MediaError> {
+        let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
+        let (piece_sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
+        let root = self.root.clone();
+        thread("read", move || read::run(root, job_receiver, piece_sender))?;
+        Ok((jobs, pieces))
+    }
+
+    pub fn storer(
+        &self,
+        lane: u32,
+    ) -> Result<(mpsc::Sender<Store>, mpsc::Receiver<Ack>), MediaError> {
+        let (pieces, piece_receiver) = mpsc::channel(PIECES_AHEAD_MAX);
+        let (ack_sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
+        let (root, names) = (self.root.clone(), TempNames::new(self.run, lane));
+        thread("store", move || store::run(root, names, piece_receiver, ack_sender))?;
+        Ok((pieces, acks))
+    }
+
+    pub fn calls(&self) -> Result<Calls, MediaError> {
+        let (calls, mut receiver) = mpsc::channel::<(Call, oneshot::Sender<Answer>)>(8);
+        let names = TempNames::new(self.run, CALLS_LANE);
+        let mut changer = Changer::new(Dirs::new(self.root.clone()), names);
+        thread("change", move || {
+            while let Some((call, answer)) = receiver.blocking_recv() {
+                // Whoever asked may have given up.
+                let _ = answer.send(changer.answer(call));
+            }
+        })?;
+        Ok(calls)
+    }
+}
+
+fn cut(root: &Root, scan: &Scan, shards: &mpsc::Sender<Option<Shard>>) {
+    let mut cutter = Cutter::new(scan.side, scan.rule);
+    let send = |shard: Shard| match shards.blocking_send(Some(shard)) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(_) => ControlFlow::Break(()),
+    };
+    let walked = walk(root, scan, |directory| match cutter.push(directory) {
+        Some(shard) => send(shard),
+        None => ControlFlow::Continue(()),
+    });
+    if walked.is_continue() && cutter.end().is_none_or(|shard| send(shard).is_continue()) {
+        // If nobody listens any more, nobody needs to know.
+        let _ = shards.blocking_send(None);
+    }
+}
+
+/// The session of a local endpoint.
+pub(crate) struct Local {
+    link: Arc<Link>,
+    facts: Facts,
+    /// `None` for a target that a dry run leaves unmade.
+    workers: Option<Workers>,
+}
+
+impl Local {
+    pub fn new(link: Arc<Link>, workers: Option<Workers>) -> Self {
+        let facts = workers.as_ref().map_or_else(missing, Workers::facts);
+        Local { link, facts, workers }
+    }
+
+    fn workers(&self) -> Result<&Workers, MediaError> {
+        self.workers.as_ref().ok_or_else(|| MediaError::Lost { host: self.link.host.clone() })
+    }
+}
+
+/// The facts about a target that is not there.
+pub(crate) fn missing() -> Facts {
+    Facts { exists: false, privileged: false, path: Blob::default() }
+}
+
+/// The scan of a tree that is not there: nothing, and the end.
+pub(crate) async fn scan_nothing() -> Scanner {
+    let (scanner, ends) = channels();
+    // The receiver is in our hand and has room.
+    let _ = ends.heads.send(None).await;
+    scanner
+}
+
+#[async_trait]
+impl Session for Local {
+    fn link(&self) -> &Arc<Link> {
+        &self.link
+    }
+
+    fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    fn ability(&self) -> Ability {
+        Ability { whole_secs: false, delta: true, remote: false, lanes: LOCAL_LANES }
+    }
+
+    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+        match &self.workers {
+            Some(workers) => workers.scan(spec),
+            None => Ok(scan_nothing().await),
+        }
+    }
+
+    async fn source_lane(&mut self, _lane: u32) -> Result<SourceLane, MediaError> {
+        let (jobs, pieces) = self.workers()?.reader()?;
+        Ok(SourceLane { jobs, pieces })
+    }
+
+    async fn target_lane(&mut self, lane: u32) -> Result<TargetLane, MediaError> {
+        let (pieces, acks) = self.workers()?.storer(lane)?;
+        Ok(TargetLane { pieces, acks })
+    }
+
+    async fn calls(&mut self) -> Result<Calls, MediaError> {
+        self.workers()?.calls()
+    }
+}

@@ -1,0 +1,228 @@
+//! The scan of a tree over SFTP: directories in the order of a walk, many of them being listed at
+//! once. The next ones in the order are always under way, so a directory's round trips are paid
+//! together with those of its neighbours.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
+use tokio::sync::mpsc;
+
+use super::client::SftpError;
+use super::session::Tree;
+use super::source;
+use crate::media::scan::Scan;
+use crate::media::shard::{Cutter, Shard};
+use crate::wire::bounded::Blob;
+use crate::wire::path::{Name, RelPath};
+use crate::wire::sftp::{Attrs, NameEntry, Request};
+use crate::wire::tree::{
+    Directory, Entry, Failure, FailureKind, LINK_BYTES_MAX, Meta, Mtime, Node, Problem,
+};
+
+/// Directories being listed at once.
+const LISTED_AHEAD_MAX: usize = 32;
+/// Symlinks and hashes of one directory under way at once.
+const NODES_AHEAD_MAX: usize = 16;
+
+/// A directory that is to be listed.
+enum Pending {
+    Waiting(RelPath, Option<Meta>),
+    Started(u64),
+    Listed(Box<Listed>),
+}
+
+/// A directory and those in it, with what their parent's listing tells of them.
+struct Listed {
+    directory: Directory,
+    dirs: Vec<(RelPath, Option<Meta>)>,
+}
+
+/// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
+pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shard>>) {
+    let mut cutter = Cutter::new(scan.side, scan.rule);
+    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None)]);
+    let mut listing: FuturesUnordered<BoxFuture<'_, (u64, Result<Listed, SftpError>)>> =
+        FuturesUnordered::new();
+    let mut number = 0;
+    while !order.is_empty() {
+        for pending in order.iter_mut().take(LISTED_AHEAD_MAX) {
+            if let Pending::Waiting(path, meta) = pending {
+                number += 1;
+                let (path, meta, id) = (path.clone(), *meta, number);
+                let (tree, scan) = (&tree, &scan);
+                listing.push(Box::pin(async move { (id, list(tree, scan, path, meta).await) }));
+                *pending = Pending::Started(number);
+            }
+        }
+        if !matches!(order.front(), Some(Pending::Listed(_))) {
+            let Some((id, listed)) = listing.next().await else { return };
+            let Ok(listed) = listed else { return };
+            let started =
+                |pending: &&mut Pending| matches!(pending, Pending::Started(at) if *at == id);
+            if let Some(pending) = order.iter_mut().find(started) {
+                *pending = Pending::Listed(Box::new(listed));
+            }
+            continue;
+        }
+        let Some(Pending::Listed(listed)) = order.pop_front() else { continue };
+        for (path, meta) in listed.dirs.into_iter().rev() {
+            order.push_front(Pending::Waiting(path, meta));
+        }
+        if let Some(shard) = cutter.push(listed.directory)
+            && shards.send(Some(shard)).await.is_err()
+        {
+            return;
+        }
+    }
+    if let Some(shard) = cutter.end()
+        && shards.send(Some(shard)).await.is_err()
+    {
+        return;
+    }
+    // If nobody listens any more, nobody needs to know.
+    let _ = shards.send(None).await;
+}
+
+/// The meta of a file or directory as SFTP tells it.
+pub(super) fn meta_of(attrs: &Attrs) -> Meta {
+    let (uid, gid) = attrs.owner.unwrap_or_default();
+    let (_, secs) = attrs.times.unwrap_or_default();
+    Meta {
+        mode: attrs.mode.unwrap_or_default() & 0o7777,
+        mtime: Mtime { secs: secs.into(), nanos: 0 },
+        uid,
+        gid,
+    }
+}
+
+/// Fails only if the connection is lost.
+async fn list(
+    tree: &Tree,
+    scan: &Scan,
+    path: RelPath,
+    meta: Option<Meta>,
+) -> Result<Listed, SftpError> {
+    let mut listed = Listed {
+        directory: Directory {
+            path: path.clone(),
+            meta: None,
+            entries: Vec::new(),
+            leftovers: Vec::new(),
+            problems: Vec::new(),
+        },
+        dirs: Vec::new(),
+    };
+    let meta = match meta {
+        Some(meta) => Ok(meta),
+        None => tree
+            .client
+            .attrs(Request::Stat { path: tree.full(&path) })
+            .await
+            .map(|attrs| meta_of(&attrs)),
+    };
+    let names = match meta {
+        Ok(meta) => {
+            let names = read_names(tree, &path).await;
+            if names.is_ok() {
+                listed.directory.meta = Some(scan.meta(meta));
+            }
+            names
+        }
+        Err(error) => Err(error),
+    };
+    let names = match names {
+        Ok(names) => names,
+        Err(SftpError::Lost) => return Err(SftpError::Lost),
+        Err(error) => {
+            let failure = error.failure("list the directory");
+            listed.directory.problems.push(Problem { path, failure });
+            return Ok(listed);
+        }
+    };
+    let candidates = admit(scan, &mut listed, names);
+    let looking: Vec<BoxFuture<'_, _>> =
+        candidates.iter().map(|(_, path, attrs)| node(tree, scan, path, attrs).boxed()).collect();
+    let nodes: Vec<_> = stream::iter(looking).buffered(NODES_AHEAD_MAX).collect().await;
+    for ((name, path, attrs), node) in candidates.into_iter().zip(nodes) {
+        match node {
+            Ok(node) => {
+                if node == Node::Dir {
+                    listed.dirs.push((path, Some(meta_of(&attrs))));
+                }
+                listed.directory.entries.push(Entry { name, node });
+            }
+            Err(Failure { kind: FailureKind::Lost, .. }) => return Err(SftpError::Lost),
+            Err(failure) => listed.directory.problems.push(Problem { path, failure }),
+        }
+    }
+    listed.directory.entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    listed.dirs.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(listed)
+}
+
+async fn read_names(tree: &Tree, path: &RelPath) -> Result<Vec<NameEntry>, SftpError> {
+    let handle = tree.client.handle(Request::OpenDir { path: tree.full(path) }).await?;
+    let mut all = Vec::new();
+    let result = loop {
+        match tree.client.names(Request::ReadDir { handle: handle.clone() }).await {
+            Ok(Some(names)) => all.extend(names),
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    tree.client.close(handle).await?;
+    result.map(|()| all)
+}
+
+/// The names that belong to the tree, checked: a server may send anything.
+fn admit(scan: &Scan, listed: &mut Listed, names: Vec<NameEntry>) -> Vec<(Name, RelPath, Attrs)> {
+    let directory = &mut listed.directory;
+    let mut admitted = Vec::new();
+    for NameEntry { name: bytes, attrs } in names {
+        if matches!(&bytes[..], b"." | b"..") {
+            continue;
+        }
+        let name = Name::new(&bytes);
+        let path = name.as_ref().map_err(|bad| *bad).and_then(|name| directory.path.join(name));
+        let (Ok(name), Ok(path)) = (name, path) else {
+            let text = format!("a name that cannot be used: {}", bytes.escape_ascii());
+            let failure = Failure::new(FailureKind::Other, text);
+            directory.problems.push(Problem { path: directory.path.clone(), failure });
+            continue;
+        };
+        let is_dir = kind(&attrs) == 0o040_000;
+        if scan.admits(&directory.path, &name, is_dir, &mut directory.leftovers) {
+            admitted.push((name, path, attrs));
+        }
+    }
+    admitted
+}
+
+fn kind(attrs: &Attrs) -> u32 {
+    attrs.mode.unwrap_or_default() & 0o170_000
+}
+
+async fn node(tree: &Tree, scan: &Scan, path: &RelPath, attrs: &Attrs) -> Result<Node, Failure> {
+    let meta = scan.meta(meta_of(attrs));
+    match kind(attrs) {
+        0o040_000 => Ok(Node::Dir),
+        0o100_000 => {
+            let content =
+                if scan.checksum { Some(source::digest_of(tree, path).await?) } else { None };
+            Ok(Node::File { size: attrs.size.unwrap_or_default(), meta, content })
+        }
+        0o120_000 => {
+            let link = Request::ReadLink { path: tree.full(path) };
+            let text: Bytes =
+                tree.client.name(link).await.map_err(|error| error.failure("read the symlink"))?;
+            if text.len() > LINK_BYTES_MAX {
+                return Err(Failure::new(FailureKind::Other, "the symlink's text is too long"));
+            }
+            Ok(Node::Link { meta, text: Blob(text.to_vec()) })
+        }
+        _ => Ok(Node::Special),
+    }
+}

@@ -1,0 +1,330 @@
+//! Stores files over SFTP: pieces in, acknowledgements out, many files at once. A file is written
+//! under a temporary name; only when every WRITE, the mode and time, the size and the CLOSE are
+//! acknowledged is it renamed. The protocol has no hash: what is compared is the hash of what was
+//! handed to the server, and the size that it reports.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+
+use super::client::{Client, SftpError};
+use super::session::Tree;
+use crate::media::temp::TempNames;
+use crate::wire::message::{Ack, Store, WHOLE_BYTES_MAX};
+use crate::wire::path::RelPath;
+use crate::wire::sftp::{Attrs, Request, Response, StatusCode, free_bytes, open_flags};
+use crate::wire::tree::{Digest, Failure, FailureKind, Meta, OWNER_UNCHANGED};
+
+/// Files under way at once.
+const FILES_AHEAD_MAX: usize = 64;
+/// Every server takes so much in one WRITE.
+const WRITE_BYTES: usize = 32 * 1024;
+/// A file system with less room than a small file and its directory is full.
+const FREE_BYTES_MIN: u64 = WHOLE_BYTES_MAX as u64;
+
+/// Stores files until no more come; then waits for those under way.
+pub(super) async fn run(
+    tree: Tree,
+    mut names: TempNames,
+    mut pieces: mpsc::Receiver<Store>,
+    acks: mpsc::Sender<Ack>,
+) {
+    let mut files: FuturesUnordered<BoxFuture<'_, Option<Ack>>> = FuturesUnordered::new();
+    // Where the chunks of the long file go that comes at the moment.
+    let mut long: Option<mpsc::Sender<Part>> = None;
+    loop {
+        let piece = tokio::select! {
+            Some(ack) = files.next(), if !files.is_empty() => {
+                if let Some(ack) = ack
+                    && acks.send(ack).await.is_err()
+                {
+                    return;
+                }
+                continue;
+            }
+            piece = pieces.recv(), if files.len() < FILES_AHEAD_MAX => piece,
+        };
+        let Some(piece) = piece else { break };
+        match piece {
+            Store::Whole { ticket, path, meta, digest, content } => {
+                let temp = names.next();
+                let file = File { tree: &tree, path, temp, meta, size: content.len() as u64 };
+                files.push(Box::pin(async move {
+                    let result = file.store_whole(content, digest).await;
+                    Some(Ack { ticket, result })
+                }));
+            }
+            Store::Begin { ticket, path, head } => {
+                let (sender, parts) = mpsc::channel(2);
+                long = Some(sender);
+                let temp = names.next();
+                let file = File { tree: &tree, path, temp, meta: head.meta, size: head.size };
+                files.push(Box::pin(async move {
+                    let result = file.store_parts(parts).await.transpose()?;
+                    Some(Ack { ticket, result })
+                }));
+            }
+            Store::Chunk(bytes) => feed(&mut files, &acks, &long, Part::Chunk(bytes)).await,
+            Store::End { digest } => {
+                feed(&mut files, &acks, &long, Part::End(digest)).await;
+                long = None;
+            }
+            Store::Abort => long = None,
+            Store::Flush => {}
+        }
+    }
+    drop(long);
+    while let Some(ack) = files.next().await {
+        if let Some(ack) = ack
+            && acks.send(ack).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// A part of a long file.
+enum Part {
+    Chunk(Bytes),
+    End(Digest),
+}
+
+/// Hands a part to the long file under way while all files move on.
+async fn feed(
+    files: &mut FuturesUnordered<BoxFuture<'_, Option<Ack>>>,
+    acks: &mpsc::Sender<Ack>,
+    long: &Option<mpsc::Sender<Part>>,
+    part: Part,
+) {
+    let Some(long) = long else { return };
+    let send = long.send(part);
+    tokio::pin!(send);
+    loop {
+        tokio::select! {
+            // A file that has failed takes no more; its acknowledgement tells why.
+            _ = &mut send => return,
+            Some(ack) = files.next(), if !files.is_empty() => {
+                if let Some(ack) = ack {
+                    // Without a listener the main loop ends at the next acknowledgement.
+                    let _ = acks.send(ack).await;
+                }
+            }
+        }
+    }
+}
+
+struct File<'a> {
+    tree: &'a Tree,
+    path: RelPath,
+    temp: Vec<u8>,
+    meta: Meta,
+    size: u64,
+}
+
+impl File<'_> {
+    fn client(&self) -> &Client {
+        &self.tree.client
+    }
+
+    async fn store_whole(&self, content: Bytes, digest: Digest) -> Result<(), Failure> {
+        if blake3::hash(&content).as_bytes() != &digest.0 {
+            return Err(corrupt());
+        }
+        let handle = self.open().await?;
+        let written = self.write_all(&handle, 0, content).await;
+        self.finish(handle, written).await
+    }
+
+    /// `None` if the file was given up by whoever sent it.
+    async fn store_parts(&self, mut parts: mpsc::Receiver<Part>) -> Result<Option<()>, Failure> {
+        let handle = match self.open().await {
+            Ok(handle) => handle,
+            Err(failure) => {
+                // It is acknowledged when it is complete, as any other.
+                while let Some(part) = parts.recv().await {
+                    if matches!(part, Part::End(_)) {
+                        return Err(failure);
+                    }
+                }
+                return Ok(None);
+            }
+        };
+        let mut hasher = blake3::Hasher::new();
+        let mut writes = FuturesUnordered::new();
+        let mut offset = 0;
+        let mut result = Ok(());
+        let mut expected = None;
+        loop {
+            tokio::select! {
+                part = parts.recv(), if expected.is_none() => match part {
+                    Some(Part::Chunk(bytes)) if result.is_ok() => {
+                        hasher.update(&bytes);
+                        let length = bytes.len() as u64;
+                        writes.push(self.write_all(&handle, offset, bytes));
+                        offset += length;
+                    }
+                    Some(Part::Chunk(_)) => {}
+                    Some(Part::End(digest)) => expected = Some(Some(digest)),
+                    None => expected = Some(None),
+                },
+                Some(written) = writes.next(), if !writes.is_empty() => result = result.and(written),
+                else => break,
+            }
+            // Chunks wait in the channel while enough of them are on their way.
+            while writes.len() > 4 {
+                if let Some(written) = writes.next().await {
+                    result = result.and(written);
+                }
+            }
+        }
+        drop(writes);
+        match expected.flatten() {
+            Some(digest) => {
+                if result.is_ok() && hasher.finalize().as_bytes() != &digest.0 {
+                    result = Err(corrupt());
+                }
+                self.finish(handle, result).await.map(Some)
+            }
+            None => {
+                self.discard(Some(handle)).await;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Bytes, Failure> {
+        let flags = open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE;
+        let attrs = Attrs { mode: Some(0o600), ..Attrs::default() };
+        let open = Request::Open { path: self.temp_path(), flags, attrs };
+        match self.client().handle(open).await {
+            Ok(handle) => Ok(handle),
+            Err(error) => Err(self.explain(error, "make a file beside it").await),
+        }
+    }
+
+    fn temp_path(&self) -> Bytes {
+        self.tree.beside(&self.path, &self.temp)
+    }
+
+    async fn write_all(&self, handle: &Bytes, at: u64, mut content: Bytes) -> Result<(), Failure> {
+        let mut writes = FuturesUnordered::new();
+        let mut offset = at;
+        while !content.is_empty() {
+            let data = content.split_to(content.len().min(WRITE_BYTES));
+            let length = data.len() as u64;
+            writes.push(self.client().done(Request::Write {
+                handle: handle.clone(),
+                offset,
+                data,
+            }));
+            offset += length;
+        }
+        let mut result = Ok(());
+        while let Some(written) = writes.next().await {
+            result = result.and(written);
+        }
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.explain(error, "write it").await),
+        }
+    }
+
+    /// Gives the file its mode and time, checks its size, closes and publishes it.
+    async fn finish(&self, handle: Bytes, written: Result<(), Failure>) -> Result<(), Failure> {
+        if let Err(failure) = written {
+            self.discard(Some(handle)).await;
+            return Err(failure);
+        }
+        if let Err(failure) = self.complete(&handle).await {
+            self.discard(Some(handle)).await;
+            return Err(failure);
+        }
+        if let Err(error) = self.client().close(handle).await {
+            let failure = self.explain(error, "close it").await;
+            self.discard(None).await;
+            return Err(failure);
+        }
+        let rename =
+            Request::PosixRename { from: self.temp_path(), to: self.tree.full(&self.path) };
+        match self.client().done(rename).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let failure = self.explain(error, "put it in place").await;
+                self.discard(None).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn complete(&self, handle: &Bytes) -> Result<(), Failure> {
+        let set = |attrs| self.client().done(Request::FsetStat { handle: handle.clone(), attrs });
+        if let Some(owner) = owner(self.meta) {
+            // First: changing the owner clears setuid.
+            let attrs = Attrs { owner: Some(owner), ..Attrs::default() };
+            set(attrs).await.map_err(|error| error.failure("change its owner"))?;
+        }
+        let (set, attrs) = tokio::join!(
+            set(mode_and_time(self.meta)),
+            self.client().attrs(Request::Fstat { handle: handle.clone() })
+        );
+        set.map_err(|error| error.failure("set its mode and time"))?;
+        let attrs = attrs.map_err(|error| error.failure("look at it"))?;
+        if attrs.size == Some(self.size) { Ok(()) } else { Err(corrupt()) }
+    }
+
+    async fn discard(&self, handle: Option<Bytes>) {
+        if let Some(handle) = handle {
+            // It is thrown away in any case.
+            let _ = self.client().close(handle).await;
+        }
+        // One that stays is swept by the next pass.
+        let _ = self.client().done(Request::Remove { path: self.temp_path() }).await;
+    }
+
+    /// The protocol says only "failure" when the disk is full; so look.
+    async fn explain(&self, error: SftpError, action: &str) -> Failure {
+        let vague = matches!(error, SftpError::Status { code: StatusCode::Failure, .. });
+        let failure = error.failure(action);
+        if !vague || !self.client().offers("statvfs@openssh.com") {
+            return failure;
+        }
+        let path = self.tree.full(&RelPath::root());
+        let room = match self.client().ask(Request::StatVfs { path }).await {
+            Ok(Response::Extended(body)) => free_bytes(body).ok(),
+            Ok(
+                Response::Status { .. }
+                | Response::Handle(_)
+                | Response::Data(_)
+                | Response::Names(_)
+                | Response::Attrs(_),
+            )
+            | Err(_) => None,
+        };
+        if room.is_some_and(|room| room < self.size.max(FREE_BYTES_MIN)) {
+            Failure::new(FailureKind::Full, format!("{}: no space left", failure.text))
+        } else {
+            failure
+        }
+    }
+}
+
+fn corrupt() -> Failure {
+    Failure::new(FailureKind::Corrupt, "what arrived is not what was read")
+}
+
+/// The owner to set, if one is to be set.
+pub(super) fn owner(meta: Meta) -> Option<(u32, u32)> {
+    (meta.uid != OWNER_UNCHANGED && meta.gid != OWNER_UNCHANGED).then_some((meta.uid, meta.gid))
+}
+
+/// Mode and time; the protocol wants an access time with it.
+pub(super) fn mode_and_time(meta: Meta) -> Attrs {
+    Attrs { mode: Some(meta.mode), ..time(meta) }
+}
+
+pub(super) fn time(meta: Meta) -> Attrs {
+    let secs = meta.mtime.secs.clamp(0, i64::from(u32::MAX)) as u32;
+    Attrs { times: Some((secs, secs)), ..Attrs::default() }
+}

@@ -1,0 +1,324 @@
+//! Stores files in a local target: pieces in, acknowledgements out. A file is written beside its
+//! final name, checked against the hash that its reader made, given its mode and time, made
+//! durable together with others, and only then renamed: it is there whole or not at all, also
+//! after a power failure. Blocking: runs on a thread of its own.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use super::apply::set_open;
+use super::delta::Patcher;
+use super::failure::failure;
+use super::root::{Dirs, Root};
+use super::temp::TempNames;
+use crate::wire::message::{Ack, FileHead, Store};
+use crate::wire::path::{Name, RelPath};
+use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
+
+/// A batch is published when it holds so much.
+const BATCH_FILES_MAX: usize = 512;
+const BATCH_BYTES_MAX: u64 = 64 << 20;
+/// It is also published when its first file has waited so long.
+const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
+
+/// Stores files until no more come or nobody takes the acknowledgements. What was complete by
+/// then is published, what was not is removed.
+pub(crate) fn run(
+    root: Arc<Root>,
+    names: TempNames,
+    mut pieces: mpsc::Receiver<Store>,
+    acks: mpsc::Sender<Ack>,
+) {
+    let mut storer = Storer::new(root, names);
+    while let Some(piece) = pieces.blocking_recv() {
+        storer.take(piece);
+        while let Some(ack) = storer.acks.pop_front() {
+            if acks.blocking_send(ack).is_err() {
+                storer.discard();
+                return;
+            }
+        }
+    }
+    storer.abort();
+    storer.flush();
+    for ack in storer.acks.drain(..) {
+        // Whoever asked is usually gone by now.
+        let _ = acks.blocking_send(ack);
+    }
+}
+
+/// A complete file under its temporary name.
+struct Ready {
+    ticket: u64,
+    dir: Arc<OwnedFd>,
+    temp: Vec<u8>,
+    name: Name,
+}
+
+/// A file that is being written.
+struct Writing {
+    ticket: u64,
+    head: FileHead,
+    hasher: blake3::Hasher,
+    written: u64,
+    /// `Err` once something went wrong; what still comes of the file is then passed over.
+    output: Result<Output, Failure>,
+}
+
+struct Output {
+    file: File,
+    temp: TempFile,
+    patcher: Option<Patcher>,
+}
+
+/// A temporary file; removed when dropped, unless it is kept.
+struct TempFile {
+    dir: Arc<OwnedFd>,
+    temp: Vec<u8>,
+    name: Name,
+    kept: bool,
+}
+
+impl TempFile {
+    fn ready(mut self, ticket: u64) -> Ready {
+        self.kept = true;
+        Ready {
+            ticket,
+            dir: self.dir.clone(),
+            temp: std::mem::take(&mut self.temp),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        if !self.kept {
+            remove_temp(&self.dir, &self.temp);
+        }
+    }
+}
+
+fn remove_temp(dir: &OwnedFd, temp: &[u8]) {
+    // One that stays is swept by the next pass.
+    let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
+}
+
+struct Storer {
+    dirs: Dirs,
+    names: TempNames,
+    writing: Option<Writing>,
+    ready: Vec<Ready>,
+    ready_bytes: u64,
+    ready_since: Option<Instant>,
+    /// Renamed, but the renaming is not durable yet.
+    published: Vec<u64>,
+    acks: VecDeque<Ack>,
+}
+
+impl Storer {
+    fn new(root: Arc<Root>, names: TempNames) -> Self {
+        Storer {
+            dirs: Dirs::new(root),
+            names,
+            writing: None,
+            ready: Vec::new(),
+            ready_bytes: 0,
+            ready_since: None,
+            published: Vec::new(),
+            acks: VecDeque::new(),
+        }
+    }
+
+    fn take(&mut self, piece: Store) {
+        match piece {
+            Store::Whole { ticket, path, meta, digest, content } => {
+                self.abort();
+                match self.whole(&path, meta, digest, &content) {
+                    Ok(temp) => self.complete(ticket, temp, content.len() as u64),
+                    Err(failure) => self.refuse(ticket, failure),
+                }
+            }
+            Store::Begin { ticket, path, head } => {
+                self.abort();
+                let output = self.begin(&path, head.delta);
+                let hasher = blake3::Hasher::new();
+                self.writing = Some(Writing { ticket, head, hasher, written: 0, output });
+            }
+            Store::Chunk(bytes) => self.chunk(&bytes),
+            Store::End { digest } => self.end(digest),
+            Store::Abort => self.abort(),
+            Store::Flush => self.flush(),
+        }
+        let old = self.ready_since.is_some_and(|since| since.elapsed() >= BATCH_AGE_MAX);
+        if old || self.ready.len() >= BATCH_FILES_MAX || self.ready_bytes >= BATCH_BYTES_MAX {
+            self.publish();
+        }
+    }
+
+    fn whole(
+        &mut self,
+        path: &RelPath,
+        meta: Meta,
+        digest: Digest,
+        content: &Bytes,
+    ) -> Result<TempFile, Failure> {
+        if blake3::hash(content).as_bytes() != &digest.0 {
+            return Err(corrupt());
+        }
+        let (mut file, temp) = self.create(path)?;
+        file.write_all(content).map_err(|error| failure("write it", error))?;
+        set_open(&file, meta)?;
+        Ok(temp)
+    }
+
+    fn begin(&mut self, path: &RelPath, delta: bool) -> Result<Output, Failure> {
+        let patcher = if delta { Some(Patcher::new(self.dirs.open_file(path)?)) } else { None };
+        let (file, temp) = self.create(path)?;
+        Ok(Output { file, temp, patcher })
+    }
+
+    /// A new file beside `path` that only its owner can read until it has its mode.
+    fn create(&mut self, path: &RelPath) -> Result<(File, TempFile), Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let flags = OFlags::WRONLY
+            | OFlags::CREATE
+            | OFlags::EXCL
+            | OFlags::NOFOLLOW
+            | OFlags::NOCTTY
+            | OFlags::CLOEXEC;
+        loop {
+            let temp = self.names.next();
+            match rustix::fs::openat(&dir, &temp, flags, Mode::from_raw_mode(0o600)) {
+                Ok(fd) => {
+                    let temp = TempFile { dir, temp, name, kept: false };
+                    return Ok((File::from(fd), temp));
+                }
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(failure("make a file beside it", error)),
+            }
+        }
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) {
+        let Some(writing) = &mut self.writing else { return };
+        let Writing { head, hasher, written, output, .. } = writing;
+        let Ok(Output { file, patcher, .. }) = output else { return };
+        let mut write = |part: &[u8]| -> io::Result<()> {
+            *written += part.len() as u64;
+            if *written > head.size {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "more than was announced"));
+            }
+            hasher.update(part);
+            file.write_all(part)
+        };
+        let result = match patcher {
+            Some(patcher) => patcher.push(bytes, &mut write),
+            None => write(bytes),
+        };
+        if let Err(error) = result {
+            // A delta that does not fit the file is like damage on the way.
+            let failure = if error.raw_os_error().is_none() {
+                Failure::new(FailureKind::Corrupt, error.to_string())
+            } else {
+                failure("write it", error)
+            };
+            *output = Err(failure);
+        }
+    }
+
+    fn end(&mut self, digest: Digest) {
+        let Some(Writing { ticket, head, hasher, written, output }) = self.writing.take() else {
+            return;
+        };
+        let finished = output.and_then(|Output { file, temp, patcher }| {
+            let whole = patcher.is_none_or(|patcher| patcher.finish().is_ok());
+            if !whole || written != head.size || hasher.finalize().as_bytes() != &digest.0 {
+                return Err(corrupt());
+            }
+            set_open(&file, head.meta)?;
+            Ok(temp)
+        });
+        match finished {
+            Ok(temp) => self.complete(ticket, temp, head.size),
+            Err(failure) => self.refuse(ticket, failure),
+        }
+    }
+
+    fn complete(&mut self, ticket: u64, temp: TempFile, bytes: u64) {
+        self.ready.push(temp.ready(ticket));
+        self.ready_bytes += bytes;
+        self.ready_since.get_or_insert_with(Instant::now);
+    }
+
+    fn refuse(&mut self, ticket: u64, failure: Failure) {
+        self.acks.push_back(Ack { ticket, result: Err(failure) });
+    }
+
+    /// Drops the file that is being written.
+    fn abort(&mut self) {
+        self.writing = None;
+    }
+
+    /// Makes the batch durable, then visible. One sync serves two batches: the content of this
+    /// one and the renames of the one before, which is acknowledged with it.
+    fn publish(&mut self) {
+        self.ready_bytes = 0;
+        self.ready_since = None;
+        if let Err(failure) = self.sync() {
+            for ready in std::mem::take(&mut self.ready) {
+                remove_temp(&ready.dir, &ready.temp);
+                self.refuse(ready.ticket, failure.clone());
+            }
+            return;
+        }
+        for Ready { ticket, dir, temp, name } in std::mem::take(&mut self.ready) {
+            match rustix::fs::renameat(&dir, &temp, &dir, name.as_bytes()) {
+                Ok(()) => self.published.push(ticket),
+                Err(error) => {
+                    remove_temp(&dir, &temp);
+                    self.refuse(ticket, failure("put it in place", error));
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.ready.is_empty() {
+            self.publish();
+        }
+        if !self.published.is_empty() {
+            // A failure is told to the files that waited for it.
+            let _ = self.sync();
+        }
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        let result = self.dirs.root().sync();
+        for ticket in self.published.drain(..) {
+            self.acks.push_back(Ack { ticket, result: result.clone() });
+        }
+        result
+    }
+
+    /// Gives up: nothing more becomes visible.
+    fn discard(&mut self) {
+        self.abort();
+        for ready in self.ready.drain(..) {
+            remove_temp(&ready.dir, &ready.temp);
+        }
+    }
+}
+
+fn corrupt() -> Failure {
+    Failure::new(FailureKind::Corrupt, "what arrived is not what was read")
+}

@@ -1,0 +1,226 @@
+//! One lane: asks the source for files ahead, hands their pieces to the target in order, and gives
+//! each file's result to whoever waits for it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Mutex;
+
+use tokio::sync::mpsc;
+
+use super::{Broken, Failed, Queue, Work};
+use crate::media::board::Board;
+use crate::media::session::{SourceLane, TargetLane};
+use crate::wire::message::{Ack, FileHead, Job, Piece, Side, Store};
+use crate::wire::tree::{Failure, FailureKind, MetaRule};
+
+/// What may be asked of the source ahead of its pieces.
+const ASKED_FILES_MAX: usize = 64;
+const ASKED_BYTES_MAX: u64 = 8 << 20;
+/// Files given to the target that may wait for their acknowledgement.
+const UNACKED_FILES_MAX: usize = 2048;
+
+const FROM_SOURCE: Broken = Broken(Side::Source);
+const FROM_TARGET: Broken = Broken(Side::Target);
+
+/// A file that the source was asked for.
+struct Asked {
+    ticket: u64,
+    work: Work,
+    /// Its pieces have begun.
+    begun: Option<FileHead>,
+    literal_bytes: u64,
+}
+
+/// A file that was given to the target.
+struct Stored {
+    work: Work,
+    size: u64,
+    literal_bytes: u64,
+}
+
+type Waiting = Mutex<HashMap<u64, Stored>>;
+
+/// Runs until no more work comes and everything is acknowledged.
+pub(super) async fn run(
+    source: SourceLane,
+    target: TargetLane,
+    rule: MetaRule,
+    queue: &Queue,
+    board: &Board<'_>,
+) -> Result<(), Broken> {
+    let stored = Waiting::default();
+    let forward = Forward {
+        jobs: source.jobs,
+        pieces: source.pieces,
+        target: target.pieces,
+        rule,
+        queue,
+        board,
+        stored: &stored,
+        asked: VecDeque::new(),
+        unflushed: false,
+        next_ticket: 0,
+    };
+    tokio::try_join!(forward.run(), acknowledge(target.acks, &stored, board)).map(drop)
+}
+
+/// Takes acknowledgements until the target closes, which is right only after everything came.
+async fn acknowledge(
+    mut acks: mpsc::Receiver<Ack>,
+    stored: &Waiting,
+    board: &Board<'_>,
+) -> Result<(), Broken> {
+    while let Some(Ack { ticket, result }) = acks.recv().await {
+        // Of a file that was given up meanwhile nobody wants to know.
+        let Some(Stored { work, size, literal_bytes }) = lock(stored).remove(&ticket) else {
+            continue;
+        };
+        if result.is_ok() {
+            board.transferred(size, literal_bytes);
+        }
+        let result = result.map_err(|failure| Failed { side: Side::Target, failure });
+        // Whoever waited may have given up.
+        let _ = work.result.send(result);
+    }
+    if lock(stored).is_empty() { Ok(()) } else { Err(FROM_TARGET) }
+}
+
+fn lock(stored: &Waiting) -> std::sync::MutexGuard<'_, HashMap<u64, Stored>> {
+    stored.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+struct Forward<'a> {
+    jobs: mpsc::Sender<Job>,
+    pieces: mpsc::Receiver<Piece>,
+    target: mpsc::Sender<Store>,
+    rule: MetaRule,
+    queue: &'a Queue,
+    board: &'a Board<'a>,
+    stored: &'a Waiting,
+    asked: VecDeque<Asked>,
+    /// Something was given to the target since it was last told to publish.
+    unflushed: bool,
+    next_ticket: u64,
+}
+
+impl Forward<'_> {
+    async fn run(mut self) -> Result<(), Broken> {
+        let mut open = true;
+        loop {
+            if self.asked.is_empty() && self.unflushed && (self.queue.is_idle() || !open) {
+                self.unflushed = false;
+                self.store(Store::Flush).await?;
+            }
+            if self.asked.is_empty() && !open {
+                return Ok(());
+            }
+            tokio::select! {
+                work = self.queue.next(), if open && self.has_room() => match work {
+                    Some(work) => self.ask(work)?,
+                    None => open = false,
+                },
+                piece = self.pieces.recv(), if !self.asked.is_empty() => {
+                    self.take(piece.ok_or(FROM_SOURCE)?).await?;
+                }
+                // Only while acknowledgements are overdue: the source has been asked for nothing.
+                () = tokio::time::sleep(UNACKED_PATIENCE), if self.asked.is_empty() && !self.has_room() => {
+                    self.store(Store::Flush).await?;
+                }
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        let bytes: u64 = self.asked.iter().map(|asked| asked.work.size).sum();
+        self.asked.len() < ASKED_FILES_MAX
+            && bytes < ASKED_BYTES_MAX
+            && lock(self.stored).len() < UNACKED_FILES_MAX
+    }
+
+    fn ask(&mut self, mut work: Work) -> Result<(), Broken> {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let job = Job { ticket, path: work.path.clone(), signature: work.signature.take() };
+        // There is room for all that may be asked for.
+        self.jobs.try_send(job).map_err(|_| FROM_SOURCE)?;
+        self.asked.push_back(Asked { ticket, work, begun: None, literal_bytes: 0 });
+        Ok(())
+    }
+
+    /// The file that the source must be at. A source that sends another is not followed.
+    fn current(&mut self, ticket: u64) -> Result<&mut Asked, Broken> {
+        self.asked.front_mut().filter(|asked| asked.ticket == ticket).ok_or(FROM_SOURCE)
+    }
+
+    async fn take(&mut self, piece: Piece) -> Result<(), Broken> {
+        match piece {
+            Piece::Whole { ticket, meta, digest, content } => {
+                let path = self.current(ticket)?.work.path.clone();
+                let bytes = content.len();
+                self.board.throttle.pass(bytes).await;
+                self.board.given(&path, 1, bytes as u64);
+                self.finish(ticket, bytes as u64, bytes as u64);
+                let meta = self.rule.wanted(meta);
+                self.store(Store::Whole { ticket, path, meta, digest, content }).await
+            }
+            Piece::Begin { ticket, head } => {
+                let asked = self.current(ticket)?;
+                asked.literal_bytes = 0;
+                asked.begun = Some(head);
+                let path = asked.work.path.clone();
+                let head = FileHead { meta: self.rule.wanted(head.meta), ..head };
+                self.store(Store::Begin { ticket, path, head }).await
+            }
+            Piece::Chunk(bytes) => {
+                let asked = self.asked.front_mut().filter(|asked| asked.begun.is_some());
+                let asked = asked.ok_or(FROM_SOURCE)?;
+                asked.literal_bytes += bytes.len() as u64;
+                self.board.throttle.pass(bytes.len()).await;
+                self.board.given(&asked.work.path, 0, bytes.len() as u64);
+                self.store(Store::Chunk(bytes)).await
+            }
+            Piece::End { ticket, digest } => {
+                let asked = self.current(ticket)?;
+                let head = asked.begun.ok_or(FROM_SOURCE)?;
+                let literal_bytes = asked.literal_bytes;
+                // What a delta saves counts as done.
+                let saved_bytes = head.size.saturating_sub(literal_bytes);
+                let path = asked.work.path.clone();
+                self.board.given(&path, 1, saved_bytes);
+                self.finish(ticket, head.size, literal_bytes);
+                self.store(Store::End { digest }).await
+            }
+            Piece::Failed { ticket, failure } => {
+                let begun = self.current(ticket)?.begun.is_some();
+                self.give_up(failure);
+                if begun { self.store(Store::Abort).await } else { Ok(()) }
+            }
+        }
+    }
+
+    /// From here on the target's acknowledgement decides.
+    fn finish(&mut self, ticket: u64, size: u64, literal_bytes: u64) {
+        if let Some(Asked { work, .. }) = self.asked.pop_front() {
+            lock(self.stored).insert(ticket, Stored { work, size, literal_bytes });
+        }
+    }
+
+    fn give_up(&mut self, failure: Failure) {
+        if let Some(Asked { work, .. }) = self.asked.pop_front() {
+            // Full is what a target is; a source that says so means something else.
+            let kind = match failure.kind {
+                FailureKind::Full => FailureKind::Other,
+                kind => kind,
+            };
+            let failure = Failure { kind, ..failure };
+            let _ = work.result.send(Err(Failed { side: Side::Source, failure }));
+        }
+    }
+
+    async fn store(&mut self, piece: Store) -> Result<(), Broken> {
+        self.unflushed |= matches!(piece, Store::Whole { .. } | Store::End { .. });
+        self.target.send(piece).await.map_err(|_| FROM_TARGET)
+    }
+}
+
+/// How long acknowledgements may be overdue before the target is reminded.
+const UNACKED_PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);

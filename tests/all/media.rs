@@ -1,0 +1,11 @@
+//! The file engine: whole passes against real servers, and against peers that misbehave.
+
+mod delta;
+mod exact;
+mod faults;
+mod fixture;
+mod guards;
+mod hostile;
+mod model;
+mod rights;
+mod tree;
