@@ -149,6 +149,7 @@ fn copy(sandbox: &Sandbox) {
     new.postgres.sql(DATABASE, "ANALYZE");
     run(Command::new("cp").arg("-a").arg(old.media()).arg(new.media()));
     let port = old.redis.port().to_string();
+    old.redis.cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
     new.redis.cli(&["CONFIG", "SET", "masterauth", old.redis.password().unwrap()]);
     new.redis.cli(&["REPLICAOF", "127.0.0.1", &port]);
     wait_for("Redis being copied", Duration::from_secs(20), || {
