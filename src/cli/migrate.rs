@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::event::{Event, Finding, Level};
 use crate::migration::plan::Plan;
 use crate::migration::run::{self, Cause, Ending, Log, Options, RunError};
+use crate::migration::state::Phase;
 use crate::migration::world::World;
 use crate::migration::{facts, recipe};
 
@@ -74,6 +75,9 @@ impl Setting {
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
     let setting = Setting::open(common).await?;
     let Setting { world, log, display } = &setting;
+    if is_finished(log, &world.job()) {
+        return already_done(&setting);
+    }
     setting.begin("migrate");
     let resuming = log.is_unfinished();
     let gathered = facts::gather(world).await;
@@ -120,6 +124,18 @@ pub(super) async fn rollback(
     let token = interrupt::token()?;
     let ending = run::rollback(&plan, log, &*world.monitor, &token).await;
     conclude(&setting, ending, Exit::Done)
+}
+
+/// Whether the last run completed this very move. It is not begun again: the old server is fenced.
+fn is_finished(log: &Log, job: &str) -> bool {
+    log.current()
+        .is_some_and(|state| state.job == job && matches!(state.phase, Phase::Finished { .. }))
+}
+
+fn already_done(setting: &Setting) -> Result<Exit, Failure> {
+    note(setting, "This move is done; `transhume report` tells what happened.".into());
+    setting.display.flush();
+    Ok(Exit::Done)
 }
 
 /// Tells what was found. A run that goes on finds its own work, and the old server stopped: that

@@ -448,6 +448,23 @@ async fn a_cut_link_loses_what_was_in_flight_and_the_next_command_reconnects() {
 }
 
 #[tokio::test]
+async fn a_silent_link_is_given_up_by_the_keepalive() {
+    let sshd = Sshd::start();
+    let proxy = Proxy::to(sshd.port());
+    let mut options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
+    options.options.insert("HostKeyAlias".into(), format!("[127.0.0.1]:{}", sshd.port()));
+    let host = try_connect(proxy.port(), &options).await.unwrap();
+    let process = host.spawn(&Command::new(["sleep", "600"])).await.unwrap();
+    let (_stdin, _stdout, ending) = process.split();
+    proxy.stall(true);
+    // Minutes pass at once.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    assert!(matches!(ending.await, Err(HostError::Lost { .. })));
+    assert!(began.elapsed() < Duration::from_secs(120));
+}
+
+#[tokio::test]
 async fn killed_sessions_are_lost_too_and_a_blocked_writer_is_told() {
     let (sshd, host) = logged_in().await;
     let (mut stdin, _stdout, ending) =
