@@ -7,6 +7,7 @@ mod display;
 mod dns;
 mod files;
 mod helper;
+mod init;
 mod interrupt;
 mod migrate;
 mod outcome;
@@ -15,6 +16,8 @@ mod question;
 mod report;
 mod setup;
 mod status;
+mod sync;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -61,11 +64,14 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::Arguments),
     Check(check::Arguments),
     Plan(plan::Arguments),
+    Sync(sync::Arguments),
     Migrate(migrate::Arguments),
     Rollback(migrate::RollbackArguments),
     Status(status::Arguments),
+    Verify(verify::Arguments),
     Report(report::Arguments),
     Files(files::Arguments),
     Db(db::Arguments),
@@ -97,6 +103,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     let common = arguments.common;
     match arguments.verb {
+        Verb::Init(arguments) => init::run(arguments, &common).await,
+        Verb::Sync(arguments) => sync::run(arguments, &common).await,
+        Verb::Verify(arguments) => verify::run(arguments, &common).await,
         Verb::Check(arguments) => check::run(arguments, &common).await,
         Verb::Plan(arguments) => plan::run(arguments, &common).await,
         Verb::Migrate(arguments) => migrate::run(arguments, &common).await,

@@ -184,7 +184,7 @@ fn address_word(address: &Address) -> String {
     }
 }
 
-/// The address that a word of [`address_word`] means.
+/// The address that `tcp:host:port` or `unix:/path` means.
 pub fn parse_address(word: &str) -> Option<Address> {
     if let Some(path) = word.strip_prefix("unix:") {
         return Some(Address::Unix { path: path.to_owned() });

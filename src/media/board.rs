@@ -10,7 +10,7 @@ use super::options::{ChangeSink, Outcome, PROBLEMS_MAX, Stats};
 use super::throttle::Throttle;
 use crate::event::{Event, Monitor, Progress};
 use crate::wire::path::RelPath;
-use crate::wire::tree::Problem;
+use crate::wire::tree::{FailureKind, Problem};
 
 /// Progress is told no more often than this.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -68,7 +68,7 @@ impl<'a> Board<'a> {
         self.monitor.emit(Event::Problem {
             subject: problem.path.to_string(),
             text: problem.failure.to_string(),
-            remedy: None,
+            remedy: remedy(problem.failure.kind).map(str::to_owned),
         });
         let mut state = self.state();
         state.outcome.problems_total += 1;
@@ -133,5 +133,19 @@ impl<'a> Board<'a> {
 
     pub fn finish(self) -> Outcome {
         self.state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).outcome
+    }
+}
+
+/// What the operator can do about a problem of this kind.
+fn remedy(kind: FailureKind) -> Option<&'static str> {
+    match kind {
+        FailureKind::Denied => Some("use a login that may do that, such as root"),
+        FailureKind::Changed | FailureKind::Corrupt => Some("the next pass tries again"),
+        FailureKind::Vanished
+        | FailureKind::Full
+        | FailureKind::NotEmpty
+        | FailureKind::Confined
+        | FailureKind::Lost
+        | FailureKind::Other => None,
     }
 }

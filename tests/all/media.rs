@@ -1,5 +1,6 @@
 //! The file engine: whole passes against real servers, and against peers that misbehave.
 
+mod cli;
 mod delta;
 mod exact;
 mod faults;

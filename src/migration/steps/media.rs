@@ -49,7 +49,7 @@ pub async fn endpoints(
     let source = match &world.source.side.host {
         None => Endpoint::local(real(&paths.source)),
         Some(_) => {
-            let helper = world.source.media_helper(config.transport).await?;
+            let helper = world.source.media_helper(config.transport, &*world.monitor).await?;
             Endpoint::remote(
                 world.source.host.clone(),
                 real(&paths.source),
@@ -65,7 +65,7 @@ pub async fn endpoints(
         let owner = Owner::Named { user: target.side.user.clone(), group: None };
         return Ok((source, Endpoint::local(real(&paths.target)), owner));
     }
-    let helper = target.media_helper(config.transport).await?;
+    let helper = target.media_helper(config.transport, &*world.monitor).await?;
     // The helper writes as Mastodon's user; an SFTP session writes as whoever logs in.
     let (user, owner) = match &helper {
         Some(_) => (target.mastodon(), Owner::Writer),

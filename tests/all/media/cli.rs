@@ -1,0 +1,198 @@
+//! `transhume files` as an operator runs it: its output, its exit codes.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::harness::sshd::Sshd;
+
+use super::tree::{Exact, Tree, assert_same, fill};
+
+/// Two directories and a server that leads to the same machine.
+struct Desk {
+    dir: tempfile::TempDir,
+    sshd: Sshd,
+}
+
+impl Desk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache").to_string_lossy().into_owned();
+        Desk { sshd: Sshd::builder().env("XDG_CACHE_HOME", &cache).start(), dir }
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn there(&self, name: &str) -> String {
+        format!(
+            "ssh://{}@127.0.0.1:{}{}",
+            self.sshd.user(),
+            self.sshd.port(),
+            self.path(name).display()
+        )
+    }
+
+    fn files(&self, arguments: &[&str]) -> Output {
+        let mut command = transhume();
+        command.arg("files").args(arguments);
+        command.arg("--identity").arg(self.sshd.client_key());
+        let known_hosts = format!("UserKnownHostsFile={}", self.sshd.known_hosts().display());
+        command.args(["-e", &known_hosts, "-e", "GlobalKnownHostsFile=none"]);
+        command.output().unwrap()
+    }
+}
+
+fn transhume() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_transhume"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").stdin(Stdio::null());
+    command
+}
+
+fn here(arguments: &[&str], dir: &Path) -> Output {
+    transhume().arg("files").args(arguments).current_dir(dir).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn expect(output: &Output, code: i32) {
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "stdout: {out}\nstderr: {err}");
+}
+
+#[test]
+fn pushes_and_pulls_through_an_installed_helper_and_through_sftp() {
+    let desk = Desk::new();
+    fill(&desk.path("source"));
+    let source = desk.path("source").display().to_string();
+    for (transport, exact) in
+        [("auto", Exact::Nanos), ("helper", Exact::Nanos), ("sftp", Exact::Secs)]
+    {
+        let (target, back) = (format!("target-{transport}"), format!("back-{transport}"));
+        let way = ["--transport", transport, "--connections", "2", "--quiet"];
+        let output = desk.files(&[&way[..], &[&source, &desk.there(&target)]].concat());
+        expect(&output, 0);
+        assert_eq!(text(&output.stderr), "", "{transport}");
+        assert_same(&desk.path("source"), &desk.path(&target), exact);
+        let back_path = desk.path(&back).display().to_string();
+        expect(&desk.files(&[&way[..], &[&desk.there(&target), &back_path]].concat()), 0);
+        assert_same(&desk.path("source"), &desk.path(&back), exact);
+    }
+    assert!(desk.path("cache/transhume").is_dir(), "the helper is kept for the next time");
+}
+
+#[test]
+fn itemized_changes_come_on_standard_output_in_rsyncs_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Tree::at(&dir.path().join("source"));
+    source
+        .file("a/new\nline", "x", 0o644)
+        .link("link", "a")
+        .file("same", "x", 0o644)
+        .dir("mode", 0o755);
+    source.time("same", 1_600_000_000, 7).time("mode", 1_600_000_000, 7);
+    let target = Tree::at(&dir.path().join("target"));
+    target.file("same", "x", 0o600).file("old", "x", 0o644).dir("mode", 0o700);
+    target.time("same", 1_600_000_000, 7).time("mode", 1_600_000_000, 7);
+    target.time("", 1_500_000_000, 0);
+    source.time("", 1_400_000_000, 0);
+    let expected = "\
+cd+++++++++ a/
+cL+++++++++ link -> a
+.f...p..... same
+.d..t...... ./
+>f+++++++++ a/new\\nline
+.d...p..... mode/
+*deleting   old
+";
+    let dry = here(&["-n", "--delete", "-q", "source", "target"], dir.path());
+    expect(&dry, 0);
+    assert_eq!(text(&dry.stdout), expected);
+    let real = here(&["-i", "--delete", "-q", "source", "target"], dir.path());
+    expect(&real, 0);
+    assert_eq!(text(&real.stdout), expected);
+    assert_same(&source.0, &target.0, Exact::Nanos);
+}
+
+#[test]
+fn figures_are_printed_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    Tree::at(&dir.path().join("source")).file("a", "four", 0o644).file("d/b", "four", 0o644);
+    let output = here(&["--stats", "-q", "source", "target"], dir.path());
+    expect(&output, 0);
+    let figures = text(&output.stdout);
+    for line in [
+        "Source files        2",
+        "Source directories  2",
+        "Files transferred   2",
+        "Size of these       8 B",
+        "Deleted             0",
+    ] {
+        assert!(figures.lines().any(|found| found == line), "{line} in\n{figures}");
+    }
+}
+
+#[test]
+fn exit_codes_tell_how_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    Tree::at(&dir.path().join("source")).file("a", "x", 0o644);
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("source/socket")).unwrap();
+    let cases: [(&[&str], i32, &str); 9] = [
+        (&["--exclude", "socket", "source", "target"], 0, ""),
+        (&["source", "target"], 3, "problem: socket: neither file nor symlink: skipped"),
+        (&["missing", "target"], 1, "there is no directory missing on this server"),
+        (
+            &["source", "no/parent/target"],
+            1,
+            "cannot use no/parent/target on this server as the target",
+        ),
+        (&["source", "source/inner"], 2, "lie in each other"),
+        (&["old:/srv", "new:/srv"], 2, "SRC and DEST are both on other machines"),
+        (&["source", "new:"], 2, "the path is missing"),
+        (&["--exclude", "", "source", "target"], 2, "excludes nothing"),
+        (&["--max-delete", "3", "source", "target"], 2, "--delete"),
+    ];
+    for (arguments, code, told) in cases {
+        let output = here(arguments, dir.path());
+        expect(&output, code);
+        assert!(text(&output.stderr).contains(told), "{told} in\n{}", text(&output.stderr));
+    }
+    std::fs::remove_file(dir.path().join("source/a")).unwrap();
+    let output = here(&["--delete", "--exclude", "socket", "source", "target"], dir.path());
+    expect(&output, 1);
+    assert!(text(&output.stderr).contains("deleting everything is refused"));
+    assert!(text(&output.stderr).contains("hint: is the file system mounted?"));
+}
+
+#[test]
+fn json_is_one_event_a_line_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    Tree::at(&dir.path().join("source")).file("a", "x", 0o644);
+    let output = here(&["--json", "-i", "--stats", "source", "target"], dir.path());
+    expect(&output, 0);
+    let events: Vec<serde_json::Value> =
+        text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
+    assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("run_started", "run_finished"));
+    assert!(events.iter().any(|event| event["text"] == ">f+++++++++ a"));
+    let progress = events.iter().rfind(|event| event["event"] == "progress").unwrap();
+    assert_eq!((&progress["items_done"], &progress["items_total"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn a_wrong_host_key_touches_nothing() {
+    let desk = Desk::new();
+    Tree::at(&desk.path("source")).file("a", "x", 0o644);
+    let other = Desk::new();
+    std::fs::copy(other.sshd.known_hosts(), desk.sshd.known_hosts()).unwrap();
+    let known = std::fs::read_to_string(desk.sshd.known_hosts()).unwrap();
+    let wrong = known.replace(&other.sshd.port().to_string(), &desk.sshd.port().to_string());
+    std::fs::write(desk.sshd.known_hosts(), wrong).unwrap();
+    let source = desk.path("source").display().to_string();
+    let output = desk.files(&[&source, &desk.there("target")]);
+    expect(&output, 1);
+    assert!(text(&output.stderr).contains("is not proved to be the machine you mean"));
+    assert!(!desk.path("target").exists());
+}
