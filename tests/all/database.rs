@@ -3,6 +3,7 @@
 mod copy;
 mod differences;
 mod faults;
+mod helped;
 mod kinds;
 mod refusals;
 mod verb;
@@ -70,6 +71,7 @@ pub fn server(cluster: &Postgres, host: Arc<dyn Host>) -> Server {
         password: Some(Secret::new(PASSWORD)),
         os_user: RunAs::Login,
         bin_dir: Some(text(cluster.bin_dir())),
+        helper: None,
     }
 }
 

@@ -95,6 +95,7 @@ fn server(machine: &Machine, found: DatabaseAddress) -> Server {
         password: found.password,
         os_user: machine.mastodon(),
         bin_dir: machine.side.database.bin_dir.clone(),
+        helper: None,
     }
 }
 
