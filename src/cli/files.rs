@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Color, Common, Exit, Failure};
 use crate::config::Transport;
@@ -104,16 +105,33 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let display = Display::start(common)?;
     let started = Instant::now();
     display.emit(Event::RunStarted { run: "files".into(), verb: "files".into() });
-    let result = mirror(arguments, &source, &target, &display).await;
+    let result = tokio::select! {
+        result = mirror(arguments, &source, &target, &display) => result.map(|outcome| {
+            if outcome.problems_total > 0 { Exit::Problems } else { Exit::Done }
+        }),
+        // What was under way leaves temporary files at most; the next pass sweeps them.
+        interrupted = interrupt() => interrupted.map(|()| Exit::Interrupted),
+    };
     let exit = match &result {
-        Ok(outcome) if outcome.problems_total > 0 => Exit::Problems,
-        Ok(_) => Exit::Done,
+        Ok(exit) => *exit,
         Err(failure) => failure.exit(),
     };
     let millis = started.elapsed().as_millis() as u64;
     display.emit(Event::RunFinished { run: "files".into(), exit: exit as u8, millis });
     display.close().await;
-    result.map(|_| exit)
+    result
+}
+
+/// Returns at Ctrl-C or SIGTERM.
+async fn interrupt() -> Result<(), Failure> {
+    let listen = |kind| signal(kind).map_err(|error| Failure::from_io("listen for signals", error));
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 async fn mirror(

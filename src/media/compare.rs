@@ -53,6 +53,15 @@ pub(crate) enum Conflict {
     Link(Op),
 }
 
+impl Conflict {
+    pub fn path(&self) -> &RelPath {
+        match self {
+            Conflict::File(file) => &file.path,
+            Conflict::Link(op) => op.path(),
+        }
+    }
+}
+
 /// Something only the target has, in the order of the walk. Done backwards, a directory's content
 /// goes before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -289,5 +298,90 @@ fn meta_differs(wanted: Meta, present: Meta) -> Differs {
         mode: wanted.mode != present.mode,
         owner: wanted.uid != present.uid,
         group: wanted.gid != present.gid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::bounded::Blob;
+    use crate::wire::tree::Mtime;
+
+    const RULES: Rules = Rules { link_times: true, delta: true, delete: true };
+
+    fn meta(mode: u32, secs: i64) -> Meta {
+        Meta { mode, mtime: Mtime { secs, nanos: 0 }, ..Meta::default() }
+    }
+
+    fn file(name: &str, size: u64, meta: Meta) -> Entry {
+        let name = Name::new(name.as_bytes()).unwrap();
+        Entry { name, node: Node::File { size, meta, content: None } }
+    }
+
+    fn directory(entries: Vec<Entry>) -> Directory {
+        Directory {
+            path: RelPath::new(b"d").unwrap(),
+            meta: Some(meta(0o755, 1)),
+            entries,
+            leftovers: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn equal_directories_need_nothing() {
+        let one = directory(vec![file("a", 1, meta(0o644, 5))]);
+        let plan = both(&one, &one.clone(), &RULES);
+        assert!(plan.before.is_empty() && plan.files.is_empty() && plan.after.is_empty());
+        assert!(plan.deletions.is_empty() && plan.changes.is_empty());
+    }
+
+    #[test]
+    fn size_or_time_send_a_file_and_the_mode_alone_does_not() {
+        let entries = |size, secs, mode| {
+            vec![
+                file("mode", 7, meta(mode, 5)),
+                file("size", size, meta(0o644, 5)),
+                file("time", 7, meta(0o644, secs)),
+            ]
+        };
+        let source = directory(entries(8, 6, 0o600));
+        let plan = both(&source, &directory(entries(7, 5, 0o644)), &RULES);
+        let files: Vec<String> = plan.files.iter().map(|file| file.path.to_string()).collect();
+        assert_eq!(files, ["d/size", "d/time"]);
+        let set = Op::SetFile { path: path("d/mode"), meta: meta(0o600, 5) };
+        let dir = Op::SetDir { path: path("d"), meta: meta(0o755, 1) };
+        assert_eq!(plan.after, [set, dir]);
+    }
+
+    #[test]
+    fn a_problem_on_the_source_keeps_everything_on_the_target() {
+        let mut source = directory(Vec::new());
+        let failure = Failure::new(FailureKind::Denied, "no");
+        source.problems.push(Problem { path: path("d/secret"), failure });
+        let target = directory(vec![file("a", 1, meta(0o644, 5))]);
+        assert_eq!(both(&source, &target, &RULES).deletions, []);
+        source.problems.clear();
+        let restore = Deletion::Restore(path("d"), meta(0o755, 1));
+        assert_eq!(
+            both(&source, &target, &RULES).deletions,
+            [restore, Deletion::File(path("d/a"))]
+        );
+    }
+
+    #[test]
+    fn symlink_times_count_only_where_both_sides_have_them() {
+        let link = |secs| Entry {
+            name: Name::new(b"l").unwrap(),
+            node: Node::Link { meta: meta(0o777, secs), text: Blob(b"to".to_vec()) },
+        };
+        let (source, target) = (directory(vec![link(1)]), directory(vec![link(2)]));
+        assert!(!both(&source, &target, &RULES).after.is_empty());
+        let coarse = Rules { link_times: false, ..RULES };
+        assert!(both(&source, &target, &coarse).after.is_empty());
     }
 }

@@ -90,11 +90,8 @@ async fn delete_step(
 
 /// Makes what had to wait because a directory had its name.
 pub(super) async fn resolve(hands: Hands<'_>, conflicts: Vec<Conflict>) -> Result<(), MediaError> {
-    let paths = conflicts.iter().map(|conflict| match conflict {
-        Conflict::File(file) => file.path.clone(),
-        Conflict::Link(op) => op.path().clone(),
-    });
-    let ops = paths.map(|path| Op::RemoveDir { path }).collect();
+    let remove = |conflict: &Conflict| Op::RemoveDir { path: conflict.path().clone() };
+    let ops = conflicts.iter().map(remove).collect();
     let sent = hands.send_ops(ops).await?;
     let (mut files, mut links) = (Vec::new(), Vec::new());
     for (conflict, (path, result)) in conflicts.into_iter().zip(hands.results(sent).await?) {

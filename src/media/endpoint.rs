@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::MediaError;
-use super::helper::client::{Helper, Opening};
+use super::helper::client::Helper;
+use super::helper::stream::Opening;
 use super::options::Owner;
 use super::session::local::{Local, Workers};
 use super::session::{Link, Session};

@@ -3,5 +3,6 @@
 
 pub(crate) mod client;
 mod server;
+pub(crate) mod stream;
 
 pub use server::serve;

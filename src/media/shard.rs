@@ -198,3 +198,68 @@ pub(crate) struct ScannerEnds {
     pub verdicts: mpsc::Receiver<Verdict>,
     pub contents: mpsc::Sender<Vec<Directory>>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::path::{Name, RelPath};
+    use crate::wire::tree::{Entry, Mtime, OwnerRule};
+
+    const RULE: MetaRule = MetaRule { whole_secs: false, owner: OwnerRule::Ignore };
+
+    fn directories(changed: Option<usize>) -> Vec<Directory> {
+        let directory = |number: usize| {
+            let secs = if changed == Some(number) { 9 } else { 1 };
+            let meta = Meta { mtime: Mtime { secs, nanos: 0 }, ..Meta::default() };
+            let name = Name::new(b"file").unwrap();
+            Directory {
+                path: RelPath::new(format!("{number:06}").as_bytes()).unwrap(),
+                meta: Some(Meta::default()),
+                entries: vec![Entry { name, node: Node::File { size: 3, meta, content: None } }],
+                leftovers: Vec::new(),
+                problems: Vec::new(),
+            }
+        };
+        (0..20_000).map(directory).collect()
+    }
+
+    fn cut(side: Side, directories: Vec<Directory>) -> Vec<ShardHead> {
+        let mut cutter = Cutter::new(side, RULE);
+        let mut heads: Vec<ShardHead> =
+            directories.into_iter().filter_map(|dir| cutter.push(dir)).map(|it| it.head).collect();
+        heads.extend(cutter.end().map(|shard| shard.head));
+        heads
+    }
+
+    #[test]
+    fn both_sides_cut_alike_and_a_change_shows_in_one_shard() {
+        let source = cut(Side::Source, directories(None));
+        assert!((20..200).contains(&source.len()), "{} shards", source.len());
+        assert_eq!(cut(Side::Target, directories(None)), source);
+        let changed = cut(Side::Target, directories(Some(12_345)));
+        let differ = source.iter().zip(&changed).filter(|(one, other)| one != other).count();
+        assert_eq!((changed.len(), differ), (source.len(), 1));
+    }
+
+    #[test]
+    fn after_an_insertion_the_cuts_fall_into_step_again() {
+        let mut more = directories(None);
+        let mut inserted = more[9_999].clone();
+        inserted.path = RelPath::new(b"009999-inserted").unwrap();
+        more.insert(10_000, inserted);
+        let firsts =
+            |heads: Vec<ShardHead>| heads.into_iter().map(|head| (head.first, head.digest));
+        let source: Vec<_> = firsts(cut(Side::Source, directories(None))).collect();
+        let same = firsts(cut(Side::Target, more)).filter(|head| source.contains(head)).count();
+        assert!(same >= source.len() - 2, "{same} of {}", source.len());
+    }
+
+    #[test]
+    fn what_must_be_told_makes_a_shard_equal_to_none() {
+        let mut directories = directories(None);
+        directories.truncate(1);
+        directories[0].leftovers.push(Name::new(b"left").unwrap());
+        let source = cut(Side::Source, directories.clone());
+        assert_ne!(source[0].digest, cut(Side::Target, directories)[0].digest);
+    }
+}

@@ -27,7 +27,9 @@ use crate::event::Monitor;
 use crate::wire::bounded::{Blob, List};
 use crate::wire::message::{Op, ScanSpec, Side};
 use crate::wire::path::RelPath;
-use crate::wire::tree::{Directory, MetaRule, Node, OwnerRule, RunId};
+use crate::wire::tree::{
+    Directory, Failure, FailureKind, MetaRule, Node, OwnerRule, Problem, RunId,
+};
 
 /// Batches under way at once.
 const BATCHES_MAX: usize = 4;
@@ -271,8 +273,18 @@ impl Pass<'_> {
             // Paths that came out of a scan can always be written down.
             let _ = self.deletions.push(deletion);
         }
-        let room = CONFLICTS_MAX.saturating_sub(self.conflicts.len());
-        self.conflicts.extend(plan.conflicts.drain(..).take(room));
+        for conflict in plan.conflicts.drain(..) {
+            if self.conflicts.len() < CONFLICTS_MAX {
+                if let Conflict::File(file) = &conflict {
+                    self.board.planned(file.size);
+                }
+                self.conflicts.push(conflict);
+            } else {
+                let text = "a directory is in the way; left for the next pass";
+                let failure = Failure::new(FailureKind::NotEmpty, text);
+                self.board.problem(Problem { path: conflict.path().clone(), failure });
+            }
+        }
         Ok(plan)
     }
 

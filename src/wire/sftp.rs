@@ -1,9 +1,14 @@
 //! SFTP version 3 as OpenSSH speaks it, byte for byte: paths and handles are bytes, because a
 //! handle above 127 and many file names are no UTF-8.
 
+mod attrs;
+mod request;
+
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::WireError;
+pub use attrs::Attrs;
+pub use request::Request;
 
 /// The longest packet that OpenSSH sends is 256 KiB.
 pub const PACKET_BYTES_MAX: usize = 512 * 1024;
@@ -50,86 +55,6 @@ impl StatusCode {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    Open {
-        path: Bytes,
-        flags: u32,
-        attrs: Attrs,
-    },
-    Close {
-        handle: Bytes,
-    },
-    Read {
-        handle: Bytes,
-        offset: u64,
-        length: u32,
-    },
-    Write {
-        handle: Bytes,
-        offset: u64,
-        data: Bytes,
-    },
-    Lstat {
-        path: Bytes,
-    },
-    Fstat {
-        handle: Bytes,
-    },
-    SetStat {
-        path: Bytes,
-        attrs: Attrs,
-    },
-    FsetStat {
-        handle: Bytes,
-        attrs: Attrs,
-    },
-    OpenDir {
-        path: Bytes,
-    },
-    ReadDir {
-        handle: Bytes,
-    },
-    Remove {
-        path: Bytes,
-    },
-    MakeDir {
-        path: Bytes,
-        attrs: Attrs,
-    },
-    RemoveDir {
-        path: Bytes,
-    },
-    RealPath {
-        path: Bytes,
-    },
-    Stat {
-        path: Bytes,
-    },
-    ReadLink {
-        path: Bytes,
-    },
-    /// In OpenSSH's order, which is the reverse of the draft's: what the link says comes first.
-    Symlink {
-        text: Bytes,
-        path: Bytes,
-    },
-    /// `posix-rename@openssh.com`: replaces what is at `to`.
-    PosixRename {
-        from: Bytes,
-        to: Bytes,
-    },
-    /// `lsetstat@openssh.com`: does not follow a symlink.
-    LsetStat {
-        path: Bytes,
-        attrs: Attrs,
-    },
-    /// `statvfs@openssh.com`.
-    StatVfs {
-        path: Bytes,
-    },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Response {
     Status { code: StatusCode, message: Bytes },
     Handle(Bytes),
@@ -143,68 +68,6 @@ pub enum Response {
 pub struct NameEntry {
     pub name: Bytes,
     pub attrs: Attrs,
-}
-
-/// Attributes; what is `None` is neither sent nor changed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attrs {
-    pub size: Option<u64>,
-    /// User and group.
-    pub owner: Option<(u32, u32)>,
-    /// Type and permission bits.
-    pub mode: Option<u32>,
-    /// Access and modification, in seconds since 1970.
-    pub times: Option<(u32, u32)>,
-}
-
-const ATTR_SIZE: u32 = 0x1;
-const ATTR_OWNER: u32 = 0x2;
-const ATTR_MODE: u32 = 0x4;
-const ATTR_TIMES: u32 = 0x8;
-const ATTR_EXTENDED: u32 = 0x8000_0000;
-
-impl Attrs {
-    fn write(&self, out: &mut BytesMut) {
-        let flag = |set: bool, bit: u32| if set { bit } else { 0 };
-        out.put_u32(
-            flag(self.size.is_some(), ATTR_SIZE)
-                | flag(self.owner.is_some(), ATTR_OWNER)
-                | flag(self.mode.is_some(), ATTR_MODE)
-                | flag(self.times.is_some(), ATTR_TIMES),
-        );
-        if let Some(size) = self.size {
-            out.put_u64(size);
-        }
-        if let Some((uid, gid)) = self.owner {
-            out.put_u32(uid);
-            out.put_u32(gid);
-        }
-        if let Some(mode) = self.mode {
-            out.put_u32(mode);
-        }
-        if let Some((access, modification)) = self.times {
-            out.put_u32(access);
-            out.put_u32(modification);
-        }
-    }
-
-    fn read(input: &mut Bytes) -> Result<Self, WireError> {
-        let flags = get_u32(input)?;
-        let has = |bit| flags & bit != 0;
-        let size = if has(ATTR_SIZE) { Some(get_u64(input)?) } else { None };
-        let owner = if has(ATTR_OWNER) { Some((get_u32(input)?, get_u32(input)?)) } else { None };
-        let mode = if has(ATTR_MODE) { Some(get_u32(input)?) } else { None };
-        let times = if has(ATTR_TIMES) { Some((get_u32(input)?, get_u32(input)?)) } else { None };
-        if has(ATTR_EXTENDED) {
-            // Nothing in them is of use; an announced count that the packet cannot hold ends the
-            // loop with an error.
-            for _ in 0..get_u32(input)? {
-                get_string(input)?;
-                get_string(input)?;
-            }
-        }
-        Ok(Attrs { size, owner, mode, times })
-    }
 }
 
 /// The packet that opens a session.
@@ -243,125 +106,6 @@ pub fn split_packet(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
     }
     input.advance(4);
     Ok(Some(input.split_to(length).freeze()))
-}
-
-impl Request {
-    /// About how many bytes the packet takes: what flow control counts.
-    pub fn weight(&self) -> usize {
-        let content = match self {
-            Request::Write { data, .. } => data.len(),
-            Request::Read { length, .. } => *length as usize,
-            Request::ReadDir { .. } => 8 * 1024,
-            Request::Open { path, .. }
-            | Request::Lstat { path }
-            | Request::SetStat { path, .. }
-            | Request::OpenDir { path }
-            | Request::Remove { path }
-            | Request::MakeDir { path, .. }
-            | Request::RemoveDir { path }
-            | Request::RealPath { path }
-            | Request::Stat { path }
-            | Request::ReadLink { path }
-            | Request::LsetStat { path, .. }
-            | Request::StatVfs { path } => path.len(),
-            Request::Symlink { text, path } => text.len() + path.len(),
-            Request::PosixRename { from, to } => from.len() + to.len(),
-            Request::Close { handle }
-            | Request::Fstat { handle }
-            | Request::FsetStat { handle, .. } => handle.len(),
-        };
-        content + 64
-    }
-
-    /// Appends the packet.
-    pub fn write(&self, id: u32, out: &mut BytesMut) {
-        let start = out.len();
-        out.put_u32(0);
-        out.put_u8(self.number());
-        out.put_u32(id);
-        self.write_body(out);
-        let length = (out.len() - start - 4) as u32;
-        out[start..start + 4].copy_from_slice(&length.to_be_bytes());
-    }
-
-    fn number(&self) -> u8 {
-        match self {
-            Request::Open { .. } => 3,
-            Request::Close { .. } => 4,
-            Request::Read { .. } => 5,
-            Request::Write { .. } => 6,
-            Request::Lstat { .. } => 7,
-            Request::Fstat { .. } => 8,
-            Request::SetStat { .. } => 9,
-            Request::FsetStat { .. } => 10,
-            Request::OpenDir { .. } => 11,
-            Request::ReadDir { .. } => 12,
-            Request::Remove { .. } => 13,
-            Request::MakeDir { .. } => 14,
-            Request::RemoveDir { .. } => 15,
-            Request::RealPath { .. } => 16,
-            Request::Stat { .. } => 17,
-            Request::ReadLink { .. } => 19,
-            Request::Symlink { .. } => 20,
-            Request::PosixRename { .. } | Request::LsetStat { .. } | Request::StatVfs { .. } => 200,
-        }
-    }
-
-    fn write_body(&self, out: &mut BytesMut) {
-        match self {
-            Request::Open { path, flags, attrs } => {
-                put_string(out, path);
-                out.put_u32(*flags);
-                attrs.write(out);
-            }
-            Request::Close { handle } | Request::Fstat { handle } | Request::ReadDir { handle } => {
-                put_string(out, handle)
-            }
-            Request::Read { handle, offset, length } => {
-                put_string(out, handle);
-                out.put_u64(*offset);
-                out.put_u32(*length);
-            }
-            Request::Write { handle, offset, data } => {
-                put_string(out, handle);
-                out.put_u64(*offset);
-                put_string(out, data);
-            }
-            Request::Lstat { path }
-            | Request::OpenDir { path }
-            | Request::Remove { path }
-            | Request::RemoveDir { path }
-            | Request::RealPath { path }
-            | Request::Stat { path }
-            | Request::ReadLink { path } => put_string(out, path),
-            Request::SetStat { path, attrs } | Request::MakeDir { path, attrs } => {
-                put_string(out, path);
-                attrs.write(out);
-            }
-            Request::FsetStat { handle, attrs } => {
-                put_string(out, handle);
-                attrs.write(out);
-            }
-            Request::Symlink { text, path } => {
-                put_string(out, text);
-                put_string(out, path);
-            }
-            Request::PosixRename { from, to } => {
-                put_string(out, b"posix-rename@openssh.com");
-                put_string(out, from);
-                put_string(out, to);
-            }
-            Request::LsetStat { path, attrs } => {
-                put_string(out, b"lsetstat@openssh.com");
-                put_string(out, path);
-                attrs.write(out);
-            }
-            Request::StatVfs { path } => {
-                put_string(out, b"statvfs@openssh.com");
-                put_string(out, path);
-            }
-        }
-    }
 }
 
 impl Response {

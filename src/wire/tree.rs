@@ -174,7 +174,7 @@ pub struct Problem {
 
 /// Why an operation on one path failed, in a form that crosses the wire.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{}", text.escape_debug())]
+#[error("{}", one_line(text))]
 pub struct Failure {
     pub kind: FailureKind,
     pub text: String,
@@ -199,6 +199,15 @@ pub enum FailureKind {
     /// The connection is gone, so this says nothing about the path.
     Lost,
     Other,
+}
+
+/// A text that may come from another machine, without what could forge a line.
+fn one_line(text: &str) -> String {
+    let plain = |letter: char| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    };
+    text.chars().map(plain).collect()
 }
 
 impl Failure {

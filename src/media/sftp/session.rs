@@ -11,7 +11,7 @@ use super::{change, scan, source, target};
 use crate::host::Host;
 use crate::media::error::MediaError;
 use crate::media::filter::Filter;
-use crate::media::helper::client::Opening;
+use crate::media::helper::stream::Opening;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
 use crate::media::session::{

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::harness::process::{signal, wait_until};
 use crate::harness::sshd::Sshd;
 
-use super::tree::{Exact, Tree, assert_same, fill};
+use super::tree::{Exact, Tree, assert_same, fill, noise};
 
 /// Two directories and a server that leads to the same machine.
 struct Desk {
@@ -179,6 +180,27 @@ fn json_is_one_event_a_line_and_nothing_else() {
     assert!(events.iter().any(|event| event["text"] == ">f+++++++++ a"));
     let progress = events.iter().rfind(|event| event["event"] == "progress").unwrap();
     assert_eq!((&progress["items_done"], &progress["items_total"]), (&1.into(), &1.into()));
+}
+
+#[test]
+fn interrupted_it_says_so_and_the_same_command_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Tree::at(&dir.path().join("source"));
+    for number in 0..200 {
+        source.file(format!("{number:03}"), noise(100_000, number as u8), 0o644);
+    }
+    let mut running = transhume()
+        .args(["files", "-q", "--bwlimit", "2M", "source", "target"])
+        .current_dir(dir.path())
+        .spawn()
+        .unwrap();
+    // Half of it takes five seconds: time enough to be caught.
+    let begun = || dir.path().join("target").read_dir().is_ok_and(|list| list.count() > 5);
+    assert!(wait_until(begun));
+    signal(running.id(), rustix::process::Signal::TERM);
+    assert_eq!(running.wait().unwrap().code(), Some(130));
+    expect(&here(&["-q", "source", "target"], dir.path()), 0);
+    assert_same(&source.0, &dir.path().join("target"), Exact::Nanos);
 }
 
 #[test]
