@@ -1,6 +1,6 @@
 //! The scan of a tree over SFTP: directories in the order of a walk, many of them being listed at
-//! once. The next ones in the order are always under way, so a directory's round trips are paid
-//! together with those of its neighbours.
+//! once. The next ones in the order are always under way, and what is in those, so a directory's
+//! round trips are paid together with those of its neighbours, also in deep and narrow trees.
 
 use std::collections::VecDeque;
 
@@ -23,58 +23,56 @@ use crate::wire::tree::{
 };
 
 /// Directories being listed at once.
-const LISTED_AHEAD_MAX: usize = 32;
+const LISTED_AT_ONCE_MAX: usize = 64;
+/// How far ahead in the order of the walk: so many listings may wait for their turn.
+const AHEAD_MAX: usize = 512;
 /// Symlinks and hashes of one directory under way at once.
 const NODES_AHEAD_MAX: usize = 16;
 
-/// A directory that is to be listed.
+/// A directory in the order of the walk.
 enum Pending {
     Waiting(RelPath, Option<Meta>),
     Started(u64),
-    Listed(Box<Listed>),
+    Listed(Box<Directory>),
 }
 
-/// A directory and those in it, with what their parent's listing tells of them.
+/// A directory and those in it, with what the listing tells of them.
 struct Listed {
     directory: Directory,
     dirs: Vec<(RelPath, Option<Meta>)>,
 }
 
+type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Listed, SftpError>)>>;
+
 /// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
 pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shard>>) {
     let mut cutter = Cutter::new(scan.side, scan.rule);
     let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None)]);
-    let mut listing: FuturesUnordered<BoxFuture<'_, (u64, Result<Listed, SftpError>)>> =
-        FuturesUnordered::new();
+    let mut listing = Listing::new();
     let mut number = 0;
     while !order.is_empty() {
-        for pending in order.iter_mut().take(LISTED_AHEAD_MAX) {
-            if let Pending::Waiting(path, meta) = pending {
-                number += 1;
-                let (path, meta, id) = (path.clone(), *meta, number);
-                let (tree, scan) = (&tree, &scan);
-                listing.push(Box::pin(async move { (id, list(tree, scan, path, meta).await) }));
-                *pending = Pending::Started(number);
+        start(&tree, &scan, &mut order, &mut listing, &mut number);
+        match order.pop_front() {
+            Some(Pending::Listed(directory)) => {
+                if let Some(shard) = cutter.push(*directory)
+                    && shards.send(Some(shard)).await.is_err()
+                {
+                    return;
+                }
+                continue;
             }
-        }
-        if !matches!(order.front(), Some(Pending::Listed(_))) {
-            let Some((id, listed)) = listing.next().await else { return };
-            let Ok(listed) = listed else { return };
-            let started =
-                |pending: &&mut Pending| matches!(pending, Pending::Started(at) if *at == id);
-            if let Some(pending) = order.iter_mut().find(started) {
-                *pending = Pending::Listed(Box::new(listed));
+            Some(unlisted @ (Pending::Waiting(..) | Pending::Started(_))) => {
+                order.push_front(unlisted);
             }
-            continue;
+            None => {}
         }
-        let Some(Pending::Listed(listed)) = order.pop_front() else { continue };
-        for (path, meta) in listed.dirs.into_iter().rev() {
-            order.push_front(Pending::Waiting(path, meta));
-        }
-        if let Some(shard) = cutter.push(listed.directory)
-            && shards.send(Some(shard)).await.is_err()
-        {
-            return;
+        let Some((id, Ok(Listed { directory, dirs }))) = listing.next().await else { return };
+        let started = |pending: &Pending| matches!(pending, Pending::Started(at) if *at == id);
+        let Some(at) = order.iter().position(started) else { return };
+        order[at] = Pending::Listed(Box::new(directory));
+        // Those in it come next in the order, and are listed ahead like all others.
+        for (path, meta) in dirs.into_iter().rev() {
+            order.insert(at + 1, Pending::Waiting(path, meta));
         }
     }
     if let Some(shard) = cutter.end()
@@ -84,6 +82,29 @@ pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shar
     }
     // If nobody listens any more, nobody needs to know.
     let _ = shards.send(None).await;
+}
+
+/// Starts listing the next directories in the order, as many as may be under way.
+fn start<'a>(
+    tree: &'a Tree,
+    scan: &'a Scan,
+    order: &mut VecDeque<Pending>,
+    listing: &mut Listing<'a>,
+    number: &mut u64,
+) {
+    if listing.len() >= LISTED_AT_ONCE_MAX {
+        return;
+    }
+    for pending in order.iter_mut().take(AHEAD_MAX) {
+        let Pending::Waiting(path, meta) = pending else { continue };
+        *number += 1;
+        let (path, meta, id) = (path.clone(), *meta, *number);
+        listing.push(Box::pin(async move { (id, list(tree, scan, path, meta).await) }));
+        *pending = Pending::Started(id);
+        if listing.len() >= LISTED_AT_ONCE_MAX {
+            return;
+        }
+    }
 }
 
 /// The meta of a file or directory as SFTP tells it.
