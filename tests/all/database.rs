@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use transhume::database::target::Destination;
 use transhume::database::{DatabaseError, Options, Server, Transferred, session, transfer};
 use transhume::event::Silent;
@@ -72,6 +73,20 @@ pub fn server(cluster: &Postgres, host: Arc<dyn Host>) -> Server {
         os_user: RunAs::Login,
         bin_dir: Some(text(cluster.bin_dir())),
         helper: None,
+    }
+}
+
+/// An sshd whose logins have a cache directory of their own: a helper goes there.
+pub struct Machine {
+    pub sshd: Sshd,
+    pub cache: TempDir,
+}
+
+impl Machine {
+    pub fn start() -> Machine {
+        let cache = tempfile::tempdir_in("/var/tmp").unwrap();
+        let sshd = Sshd::builder().env("XDG_CACHE_HOME", &text(cache.path())).start();
+        Machine { sshd, cache }
     }
 }
 

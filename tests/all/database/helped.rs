@@ -30,7 +30,7 @@ fn packed(helper: &Helper) -> Options {
 #[tokio::test]
 async fn a_packed_copy_is_the_same() {
     let pair = Pair::start();
-    let sshd = Sshd::start();
+    let Machine { sshd, cache: _cache } = Machine::start();
     let host = log_in(&sshd, sshd.port()).await;
     let helper = helper(&*host, Reach::Login).await;
     let destination = Destination::new(server(&pair.target, host));
@@ -45,7 +45,7 @@ async fn a_packed_copy_is_the_same() {
 async fn a_packed_copy_fails_as_clearly_as_a_plain_one() {
     let pair = Pair::start();
     slow_down(&pair.source, Slow::Data);
-    let sshd = Sshd::start();
+    let Machine { sshd, cache: _cache } = Machine::start();
     let proxy = Proxy::to(sshd.port());
     let host = log_in(&sshd, proxy.port()).await;
     let helper = helper(&*host, Reach::Login).await;
@@ -104,7 +104,7 @@ async fn peer_logins_work_on_both_sides_for_the_owner_and_the_administrator() {
     let (source_cluster, target_cluster) = (peers(), peers());
     source_cluster.create_database(DATABASE, "nobody", "");
     source_cluster.sql(DATABASE, &format!("SET ROLE nobody; {SCHEMA}"));
-    let sshd = Sshd::start();
+    let Machine { sshd, cache: _cache } = Machine::start();
     let host = log_in(&sshd, sshd.port()).await;
     let lib = tempfile::tempdir_in("/var/tmp").unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
