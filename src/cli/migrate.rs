@@ -36,6 +36,12 @@ pub(super) struct RollbackArguments {
     yes: bool,
 }
 
+#[derive(Clone, Copy)]
+enum Verb {
+    Migrate,
+    Rollback,
+}
+
 /// What both verbs work with.
 struct Setting {
     world: World,
@@ -44,12 +50,17 @@ struct Setting {
 }
 
 impl Setting {
-    async fn open(common: &Common) -> Result<Setting, Failure> {
+    async fn open(common: &Common, verb: Verb) -> Result<Setting, Failure> {
         let config = setup::config(common.config.as_deref())?;
         setup::state_dir(&config)?;
         let events = config.state_dir.join("events.jsonl");
         let display = Display::new(common, Some(&events))?;
-        let world = setup::world(config, display.monitor()).await?;
+        let world = match verb {
+            Verb::Migrate => setup::world(config, display.monitor()).await.map_err(|failure| {
+                failure.with_hint("an unfinished move is undone by `transhume rollback`")
+            })?,
+            Verb::Rollback => setup::world_to_undo(config, display.monitor()).await?,
+        };
         let log =
             Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
         Ok(Setting { world, log: Arc::new(log), display })
@@ -73,7 +84,7 @@ impl Setting {
 }
 
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
-    let setting = Setting::open(common).await?;
+    let setting = Setting::open(common, Verb::Migrate).await?;
     let Setting { world, log, display } = &setting;
     if is_finished(log, &world.job()) {
         return already_done(&setting);
@@ -102,7 +113,7 @@ pub(super) async fn rollback(
     arguments: RollbackArguments,
     common: &Common,
 ) -> Result<Exit, Failure> {
-    let setting = Setting::open(common).await?;
+    let setting = Setting::open(common, Verb::Rollback).await?;
     let Setting { world, log, display } = &setting;
     if !log.is_unfinished() {
         return Err(Failure::new(Exit::Usage, RunError::NothingToUndo));
@@ -116,7 +127,7 @@ pub(super) async fn rollback(
             None,
         ));
     }
-    let gathered = facts::gather(world).await;
+    let gathered = facts::gather_to_undo(world).await;
     let Some(facts) = gathered.facts else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };

@@ -139,6 +139,32 @@ fn rollback_from_each_step_puts_the_old_server_back() {
     }
 }
 
+/// The new server dies in the window: the old one is put back without it.
+#[test]
+fn a_dead_target_does_not_keep_the_old_server_down() {
+    let sandbox = Sandbox::start(&Options::small());
+    let old = Snapshot::take(&sandbox.old);
+    assert_exit(&transhume(&sandbox, &["migrate", "--yes", "--until", "database"]), 0);
+    let mut config = sandbox.config();
+    let nowhere = format!("ssh://{}@127.0.0.1:1", sandbox.new.ssh.user());
+    config["target"].as_table_mut().unwrap().insert("host".into(), nowhere.into());
+    sandbox.write_config(&config);
+    let resumed = transhume(&sandbox, &["migrate", "--yes"]);
+    assert_exit(&resumed, 1);
+    assert!(told(&resumed).contains("transhume rollback"), "{}", told(&resumed));
+    let output = transhume(&sandbox, &["rollback", "--yes"]);
+    assert_exit(&output, 6);
+    sandbox.wait_for_services(&sandbox.old);
+    let changes = sandbox.source_changes(&old);
+    let lock = |change: &&String| !change.contains("var/lib/transhume");
+    assert_eq!(changes.iter().filter(lock).collect::<Vec<_>>(), [""; 0], "{}", told(&output));
+    // It is back: the same command clears it.
+    sandbox.write_config(&sandbox.config());
+    assert_exit(&transhume(&sandbox, &["rollback", "--yes"]), 0);
+    assert_eq!(sandbox.source_changes(&old), [""; 0]);
+    assert!(!sandbox.new.env_path().exists());
+}
+
 /// What a rollback must take from the target again. Media may stay.
 fn databases_and_keys(sandbox: &Sandbox) -> (String, String) {
     let names = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database";
@@ -223,6 +249,10 @@ fn bad_input_is_refused_with_a_remedy_and_touches_nothing() {
     refused("another version", 4, &["Mastodon's version", "never during it"]);
     fs::write(&version, text).unwrap();
 
+    sandbox.new.systemctl(&["start", "mastodon-media-remove.timer"]);
+    refused("a new server that runs", 4, &["running already", "systemctl stop"]);
+    sandbox.new.systemctl(&["stop", "mastodon-media-remove.timer"]);
+
     let output = transhume(&sandbox, &["migrate"]);
     assert_exit(&output, 2);
     assert!(told(&output).contains("there is no terminal to ask on"), "{}", told(&output));
@@ -240,6 +270,20 @@ fn check_plan_sync_and_status_leave_the_old_server_alone() {
     assert_exit(&transhume(&sandbox, &["sync"]), 0);
     let (source, target) = sandbox.media();
     assert_eq!(source.files(), target.files());
+    // What we did not put there goes only if the operator said so.
+    let mut cautious = sandbox.config();
+    cautious.remove("media");
+    sandbox.write_config(&cautious);
+    let stray = sandbox.new.media().join("stray");
+    fs::write(&stray, "precious").unwrap();
+    assert_exit(&transhume(&sandbox, &["sync"]), 0);
+    assert!(stray.exists());
+    let warned = transhume(&sandbox, &["check"]);
+    assert_exit(&warned, 3);
+    assert!(told(&warned).contains("media.delete = true"), "{}", told(&warned));
+    sandbox.write_config(&sandbox.config());
+    assert_exit(&transhume(&sandbox, &["sync"]), 0);
+    assert!(!stray.exists());
     assert_exit(&transhume(&sandbox, &["status"]), 0);
     assert_exit(&transhume(&sandbox, &["rollback", "--yes"]), 2);
     assert_eq!(sandbox.source_changes(&old), [""; 0]);

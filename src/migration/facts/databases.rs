@@ -23,7 +23,11 @@ impl Look<'_> {
     ) -> Option<(Server, Destination)> {
         let world = self.world;
         let source = address(&world.source, environment).await;
-        let target = address(&world.target, target_env).await;
+        let mut target = address(&world.target, target_env).await;
+        if self.to_undo && target.is_err() {
+            // Without the target nobody can say whether a pooler is in between.
+            target = database_address::from_variables(target_env, &world.target.side.user);
+        }
         let source = self.keep("database on the source", source);
         let target = self.keep("database on the target", target);
         let (source, target) = (source?, target?);

@@ -19,7 +19,7 @@ use crate::units::{Bytes, counted};
 pub enum Pass {
     /// The old server is live.
     Base,
-    /// It is fenced: what users deleted goes too, whatever `media.delete` says of other passes.
+    /// It is fenced: whatever was written since.
     Final,
     /// Both sides are looked at; nothing is copied.
     Check,
@@ -97,9 +97,9 @@ pub async fn pass(
     let config = &world.config.media;
     let options = Options {
         dry_run: pass == Pass::Check,
+        // Only if the operator said so: the target may hold what we did not put there.
         delete: match pass {
-            Pass::Base => config.delete,
-            Pass::Final => true,
+            Pass::Base | Pass::Final => config.delete,
             Pass::Check => false,
         },
         max_delete: Some(DeleteLimit::Percent(config.max_delete_percent)),
