@@ -139,6 +139,34 @@ fn rollback_from_each_step_puts_the_old_server_back() {
     }
 }
 
+/// Other keys than the database was written with: found before anybody notices.
+#[test]
+fn wrong_encryption_keys_are_found_in_the_dark() {
+    let sandbox = Sandbox::start(&Options::small());
+    let old = Snapshot::take(&sandbox.old);
+    let mut config = sandbox.config();
+    let env = config["target"]["env"].as_table_mut().unwrap();
+    env.insert("ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY".into(), "another".into());
+    sandbox.write_config(&config);
+    let output = transhume(&sandbox, &["migrate", "--yes"]);
+    assert_exit(&output, 1);
+    for word in ["step `dark-probe` failed", "cannot decrypt", "ACTIVE_RECORD_ENCRYPTION_*"] {
+        assert!(told(&output).contains(word), "{}", told(&output));
+    }
+    sandbox.wait_for_services(&sandbox.old);
+    sandbox.write_config(&sandbox.config());
+    assert_eq!(sandbox.source_changes(&old), [""; 0]);
+}
+
+/// Without a password: PostgreSQL takes the operating system's word, as the install guide has it.
+#[test]
+fn a_move_with_peer_logins_is_whole() {
+    let sandbox = Sandbox::start(&Options { login: Login::Peer, ..Options::small() });
+    let output = transhume(&sandbox, &["migrate", "--yes"]);
+    assert_exit(&output, 0);
+    assert_eq!(sandbox.verify_moved().problems, [""; 0], "{}", told(&output));
+}
+
 /// The new server dies in the window: the old one is put back without it.
 #[test]
 fn a_dead_target_does_not_keep_the_old_server_down() {
