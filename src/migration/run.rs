@@ -309,7 +309,7 @@ impl Runner<'_> {
     async fn try_step(&self, step: &dyn Step) -> Result<Tried, TryError> {
         let state = self.log.state();
         let earlier = state.find(step.id()).filter(|state| state.progress == StepProgress::Started);
-        match look(step).await? {
+        match repeat(async || step.check().await).await? {
             Check::NotApplicable(reason) => return Ok(Tried::Skipped { reason }),
             Check::AlreadyTrue(evidence) => {
                 return Ok(Tried::Done { evidence, ours: earlier.is_some() });
@@ -319,14 +319,14 @@ impl Runner<'_> {
         let memory = match earlier {
             Some(state) => state.memory.clone(),
             None => {
-                let memory = step.remember().await?;
+                let memory = repeat(async || step.remember().await).await?;
                 let fact = Fact::StepStarted { step: step.id().to_owned(), memory: memory.clone() };
                 self.log.append(fact)?;
                 memory
             }
         };
         perform(step, &memory).await?;
-        let evidence = step.verify().await?;
+        let evidence = repeat(async || step.verify().await).await?;
         Ok(Tried::Done { evidence, ours: true })
     }
 }
@@ -354,11 +354,12 @@ impl From<JournalError> for TryError {
     }
 }
 
-/// `check` changes nothing, so it is simply repeated when the link was lost.
-async fn look(step: &dyn Step) -> Result<Check, StepError> {
+/// For looks, which change nothing, and undos, which are idempotent: what was lost with the link
+/// is simply done again.
+async fn repeat<T>(deed: impl AsyncFn() -> Result<T, StepError>) -> Result<T, StepError> {
     let mut tries = 1;
     loop {
-        match step.check().await {
+        match deed().await {
             Err(error) if error.retry() != Retry::Never && tries < TRIES => pause(tries).await,
             result => return result,
         }
@@ -379,7 +380,7 @@ async fn perform(step: &dyn Step, memory: &Value) -> Result<(), StepError> {
             Retry::Safe => pause(tries).await,
             Retry::Unknown => {
                 pause(tries).await;
-                if let Check::AlreadyTrue(_) = look(step).await? {
+                if let Check::AlreadyTrue(_) = repeat(async || step.check().await).await? {
                     return Ok(());
                 }
             }

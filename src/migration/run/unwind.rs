@@ -1,12 +1,9 @@
 //! Going back: every step that was begun is undone, the last one first.
 
-use serde_json::Value;
-
-use super::{Cause, Ending, Runner, TRIES, pause};
-use crate::error::{Advice, Retry};
+use super::{Cause, Ending, Runner, repeat};
+use crate::error::Advice;
 use crate::event::{Event, StepOutcome};
 use crate::migration::record::Fact;
-use crate::migration::step::{Step, StepError};
 
 impl Runner<'_> {
     /// Undoes what the run did. An undo that fails is told and recorded, and the others still
@@ -20,7 +17,7 @@ impl Runner<'_> {
         let mut failed = Vec::new();
         for state in self.log.state().to_undo() {
             let Some(step) = self.plan.step(&state.step) else { continue };
-            match undo(step, &state.memory).await {
+            match repeat(async || step.undo(&state.memory).await).await {
                 Ok(()) => {
                     self.record(Fact::StepUndone { step: state.step.clone() });
                     self.tell(&state.step, StepOutcome::Undone);
@@ -59,16 +56,5 @@ impl Runner<'_> {
 
     fn tell(&self, step: &str, outcome: StepOutcome) {
         self.monitor.emit(Event::StepFinished { step: step.to_owned(), outcome, millis: 0 });
-    }
-}
-
-async fn undo(step: &dyn Step, memory: &Value) -> Result<(), StepError> {
-    let mut tries = 1;
-    loop {
-        match step.undo(memory).await {
-            Err(error) if error.retry() != Retry::Never && tries < TRIES => pause(tries).await,
-            result => return result,
-        }
-        tries += 1;
     }
 }
