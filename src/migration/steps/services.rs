@@ -16,6 +16,9 @@ use crate::instance::variables::Variables;
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::Machine;
 
+/// How long nginx may take to pass on the answers of a process that answers.
+const FRONT_LIMIT: Duration = Duration::from_secs(10);
+
 /// A unit that ran on the old server before it was fenced.
 struct Wanted {
     name: String,
@@ -66,10 +69,22 @@ impl Scene {
         let front = self.process(target, &target.side.web)?;
         Ok(checks::wait_healthy(self.start_limit(), || checks::web_health(&front)).await?)
     }
+
+    /// The same through the new nginx, which has nothing more to wait for.
+    async fn front_answers(&self) -> Result<String, StepError> {
+        let front = self.front(&self.world.target)?;
+        let answer = checks::wait_healthy(FRONT_LIMIT, || checks::web_health(&front)).await;
+        answer.map_err(|error| {
+            let why = crate::error::one_line(&error);
+            let hint = "its site and certificate must be there before the move: copy them by hand, \
+                        or with `copy` (docs/config.md); `target.nginx` tells where it answers";
+            StepError::new(format!("nginx on the target does not pass it on: {why}"), Some(hint))
+        })
+    }
 }
 
-/// The web process alone, on loopback, and stopped again: does it start with these secrets, this
-/// database and this Redis?
+/// The web process alone, and stopped again: does it start with these secrets, this database and
+/// this Redis, and does the new nginx pass it on? Nobody is led there yet.
 pub struct DarkProbe(pub Scene);
 
 #[async_trait]
@@ -98,7 +113,11 @@ impl Step for DarkProbe {
             return Err(StepError::new("the target has no unit of the web process", Some(hint)));
         }
         services::start(target.host(), &target.systemd(), &units, self.0.start_limit()).await?;
-        let answer = self.0.web_answers().await;
+        let answer = async {
+            self.0.web_answers().await?;
+            self.0.front_answers().await
+        };
+        let answer = answer.await;
         services::stop(target.host(), &target.systemd(), &units).await?;
         answer.map(drop)
     }
@@ -110,7 +129,9 @@ impl Step for DarkProbe {
         let target = &self.0.world.target;
         let version = program(target, &target.side.tootctl).version(target.host()).await?;
         let decrypted = decrypted(&self.0).await?;
-        Ok(format!("it started, answered /health and was stopped; Mastodon {version}; {decrypted}"))
+        Ok(format!(
+            "it started, answered /health, also through nginx, and was stopped; Mastodon {version}; {decrypted}"
+        ))
     }
 
     async fn undo(&self, memory: &Value) -> Result<(), StepError> {
