@@ -12,7 +12,7 @@ use crate::host::gone::Gone;
 use crate::host::local::Local;
 use crate::host::ssh::destination::NotADestination;
 use crate::host::ssh::{self, Destination, NoPrompt, Prompt, TerminalPrompt};
-use crate::migration::world::World;
+use crate::migration::world::{Machine, World};
 
 use super::{Exit, Failure};
 
@@ -51,8 +51,8 @@ pub(super) fn state_dir(config: &Config) -> Result<(), Failure> {
 pub(super) async fn world(config: Config, monitor: Arc<dyn Monitor>) -> Result<World, Failure> {
     state_dir(&config)?;
     let owner = owner(&config.state_dir)?;
-    let source = host(&config.source).await?;
-    let target = host(&config.target).await?;
+    let source = Machine::new(host(&config.source).await?, config.source.clone());
+    let target = Machine::new(host(&config.target).await?, config.target.clone());
     Ok(World::new(config, source, target, monitor, owner))
 }
 
@@ -64,8 +64,8 @@ pub(super) async fn world_to_undo(
 ) -> Result<World, Failure> {
     state_dir(&config)?;
     let owner = owner(&config.state_dir)?;
-    let source = host(&config.source).await?;
-    let target = match host(&config.target).await {
+    let source = Machine::new(host(&config.source).await?, config.source.clone());
+    let target: Arc<dyn Host> = match host(&config.target).await {
         Ok(target) => target,
         Err(failure) => {
             let name = destination(&config.target)?.map_or_else(String::new, |place| place.host);
@@ -77,6 +77,7 @@ pub(super) async fn world_to_undo(
             Arc::new(Gone::new(name))
         }
     };
+    let target = Machine::new(target, config.target.clone());
     Ok(World::new(config, source, target, monitor, owner))
 }
 

@@ -127,27 +127,46 @@ pub enum Fault {
     LostBefore,
 }
 
-/// Passes everything on to another machine, apart from one operation, which it spoils.
-#[derive(Debug)]
+/// Which operations are spoilt, and how: asked with the number of each, counted from 0.
+pub type Schedule = dyn Fn(usize) -> Option<Fault> + Send + Sync;
+
+/// Passes everything on to another machine, apart from some operations, which it spoils.
+#[derive(Clone)]
 pub struct Faulty {
     inner: Arc<dyn Host>,
-    spoilt: usize,
-    fault: Fault,
+    schedule: Arc<Schedule>,
     count: Arc<AtomicUsize>,
 }
 
 impl Faulty {
     /// Spoils operation number `spoilt`, counted from 0 over everything that shares `count`.
     pub fn new(inner: Arc<dyn Host>, spoilt: usize, fault: Fault, count: Arc<AtomicUsize>) -> Self {
-        Faulty { inner, spoilt, fault, count }
+        let schedule = move |number| (number == spoilt).then_some(fault);
+        Faulty::by_schedule(inner, Arc::new(schedule), count)
     }
 
-    fn is_spoilt(&self) -> bool {
-        self.count.fetch_add(1, Ordering::SeqCst) == self.spoilt
+    /// Spoils what `schedule` says of all that shares `count`.
+    pub fn by_schedule(
+        inner: Arc<dyn Host>,
+        schedule: Arc<Schedule>,
+        count: Arc<AtomicUsize>,
+    ) -> Self {
+        Faulty { inner, schedule, count }
+    }
+
+    /// The fault of the operation that begins now.
+    fn next(&self) -> Option<Fault> {
+        (self.schedule)(self.count.fetch_add(1, Ordering::SeqCst))
     }
 
     fn lost(&self, command: impl fmt::Display) -> HostError {
         HostError::Lost { host: self.inner.name().to_owned(), command: command.to_string() }
+    }
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Faulty({:?})", self.inner)
     }
 }
 
@@ -158,17 +177,15 @@ impl Host for Faulty {
     }
 
     async fn spawn(&self, command: &Command) -> Result<Process, HostError> {
-        if !self.is_spoilt() {
-            return self.inner.spawn(command).await;
-        }
-        match self.fault {
-            Fault::Refused => Err(HostError::Start {
+        match self.next() {
+            None => self.inner.spawn(command).await,
+            Some(Fault::Refused) => Err(HostError::Start {
                 host: self.inner.name().to_owned(),
                 command: command.to_string(),
                 source: std::io::Error::other("injected fault"),
             }),
-            Fault::LostBefore => Err(self.lost(command)),
-            Fault::LostAfter => {
+            Some(Fault::LostBefore) => Err(self.lost(command)),
+            Some(Fault::LostAfter) => {
                 let lost = self.lost(command);
                 let (stdin, stdout, ending) = self.inner.spawn(command).await?.split();
                 Ok(Process::new(stdin, stdout, async move { ending.await.and(Err(lost)) }))
@@ -177,19 +194,25 @@ impl Host for Faulty {
     }
 
     async fn connect(&self, address: &Address) -> Result<Stream, HostError> {
-        if self.is_spoilt() { Err(self.lost(address)) } else { self.inner.connect(address).await }
+        match self.next() {
+            Some(_) => Err(self.lost(address)),
+            None => self.inner.connect(address).await,
+        }
     }
 
     async fn subsystem(&self, name: &str) -> Result<Stream, HostError> {
-        if self.is_spoilt() { Err(self.lost(name)) } else { self.inner.subsystem(name).await }
+        match self.next() {
+            Some(_) => Err(self.lost(name)),
+            None => self.inner.subsystem(name).await,
+        }
     }
 
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
-        if self.is_spoilt() {
+        if self.next().is_some() {
             return Err(self.lost("a second connection"));
         }
         let inner = self.inner.dedicated().await?;
-        Ok(Arc::new(Faulty { inner, count: self.count.clone(), ..*self }))
+        Ok(Arc::new(Faulty { inner, ..self.clone() }))
     }
 
     fn is_local(&self) -> bool {

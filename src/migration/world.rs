@@ -6,9 +6,10 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 
 use crate::config::{Config, Side, Transport};
+use crate::error::{Advice, Retry};
 use crate::event::{Event, Monitor};
 use crate::host::helper::{self, Helper, HelperError, Reach};
-use crate::host::{Command, Host, RunAs};
+use crate::host::{Command, Host, HostError, RunAs, run_ok};
 
 /// Everything that the steps share. Cheap to clone.
 #[derive(Clone)]
@@ -36,12 +37,19 @@ impl std::ops::Deref for World {
 pub struct Machine {
     pub host: Arc<dyn Host>,
     pub side: Side,
+    /// What is installed there as the helper.
+    program: PathBuf,
     helper: OnceCell<Helper>,
 }
 
 impl Machine {
     pub fn new(host: Arc<dyn Host>, side: Side) -> Self {
-        Machine { host, side, helper: OnceCell::new() }
+        Machine { host, side, program: "/proc/self/exe".into(), helper: OnceCell::new() }
+    }
+
+    /// For a caller that is not transhume itself: where the program lies.
+    pub fn with_program(self, program: PathBuf) -> Self {
+        Machine { program, ..self }
     }
 
     pub fn host(&self) -> &dyn Host {
@@ -64,8 +72,23 @@ impl Machine {
     /// by later runs.
     pub async fn helper(&self) -> Result<&Helper, HelperError> {
         let base = self.work_path("helper");
-        let install = || helper::install(self.host(), Reach::Everyone { base });
+        let install =
+            || helper::install_binary(self.host(), Reach::Everyone { base }, &self.program);
         self.helper.get_or_try_init(install).await
+    }
+
+    /// Takes every helper of ours off that machine again.
+    pub async fn remove_helper(&self) -> Result<(), HostError> {
+        if let Some(helper) = self.helper.get() {
+            helper.remove(self.host()).await?;
+        }
+        // Those of earlier runs. What else may lie there stays.
+        let script = r#"for file in "$1"/*/transhume; do
+                rm -f -- "$file"; rmdir -- "${file%/*}" 2>/dev/null
+            done
+            rmdir -- "$1" 2>/dev/null || true"#;
+        let command = Command::script(script, &[&self.work_path("helper")]);
+        run_ok(self.host(), &command.run_as(RunAs::Root)).await.map(drop)
     }
 
     /// The command that starts the file engine's helper there. `None` where the operator wants
@@ -80,7 +103,8 @@ impl Machine {
         }
         match self.helper().await {
             Ok(helper) => Ok(Some(helper.command(["files"]))),
-            Err(error) if transport == Transport::Auto => {
+            // A link that was cut is no reason: the next try has the helper.
+            Err(error) if transport == Transport::Auto && error.retry() == Retry::Never => {
                 let text = crate::error::one_line(&error);
                 monitor.emit(Event::Note { text });
                 Ok(None)
@@ -93,13 +117,11 @@ impl Machine {
 impl World {
     pub fn new(
         config: Config,
-        source: Arc<dyn Host>,
-        target: Arc<dyn Host>,
+        source: Machine,
+        target: Machine,
         monitor: Arc<dyn Monitor>,
         owner: String,
     ) -> Self {
-        let source = Machine::new(source, config.source.clone());
-        let target = Machine::new(target, config.target.clone());
         World(Arc::new(Shared { config, source, target, monitor, owner }))
     }
 

@@ -8,6 +8,10 @@ mod read_only;
 mod refusals;
 #[path = "migrate/rollback.rs"]
 mod rollback;
+#[path = "migrate/spoilt.rs"]
+mod spoilt;
+#[path = "migrate/variants.rs"]
+mod variants;
 #[path = "migrate/whole.rs"]
 mod whole;
 

@@ -93,6 +93,7 @@ impl Step for Lock {
     async fn undo(&self, _: &Value) -> Result<(), StepError> {
         for machine in self.0.machines() {
             if Self::holder(machine).await?.is_some_and(|text| text == self.text()) {
+                machine.remove_helper().await?;
                 // With the directory, where nothing else of ours is in it.
                 let script = r#"rm -f -- "$1/lock"; rmdir -- "$1" 2>/dev/null || true"#;
                 let command = Command::script(script, &[&machine.side.work_dir]);

@@ -15,6 +15,7 @@ fn rollback_from_each_step_puts_the_old_server_back() {
         assert_eq!(sandbox.source_changes(&old), [""; 0], "after {step}: {}", told(&output));
         assert_eq!(databases_and_keys(&sandbox), new, "after {step}");
         assert!(!sandbox.new.env_path().exists(), "after {step}");
+        assert!(!helper_is_left(&sandbox), "after {step}");
     }
 }
 
@@ -48,4 +49,8 @@ fn a_dead_target_does_not_keep_the_old_server_down() {
 fn databases_and_keys(sandbox: &Sandbox) -> (String, String) {
     let names = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database";
     (sandbox.new.postgres.sql("postgres", names), sandbox.new.redis.cli(&["DBSIZE"]))
+}
+
+fn helper_is_left(sandbox: &Sandbox) -> bool {
+    [&sandbox.old, &sandbox.new].iter().any(|side| side.dir.join("var/lib/transhume").exists())
 }

@@ -41,6 +41,7 @@ fn a_move_is_whole_by_other_means_and_leaks_no_secret() {
     assert_exit(&output, 0);
     let verdict = sandbox.verify_moved();
     assert_eq!(verdict.problems, [""; 0]);
+    assert!(!sandbox.new.dir.join("var/lib/transhume/helper").exists(), "the helper is left");
 
     assert_eq!(in_argv, [""; 0], "a secret in a command line");
     assert!(!told(&output).contains(CANARY), "a secret in the output");
