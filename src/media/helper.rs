@@ -1,5 +1,5 @@
 //! The helper transport: the same workers as for a local directory, on the other side of a byte
-//! stream. [`serve`] is the remote half, [`client`] ours.
+//! stream. [`serve`] is the remote half, `client` ours.
 
 pub(crate) mod client;
 mod server;

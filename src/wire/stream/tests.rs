@@ -229,3 +229,107 @@ fn a_packed_file_that_claims_more_than_the_frame_holds_is_refused() {
     let frame = Frame::new(FrameKind::Pack, postcard::to_stdvec(&head).unwrap());
     assert!(matches!(decode_replies(vec![frame]), Err(WireError::Truncated)));
 }
+
+/// One of each, as a real stream would carry them.
+fn conversation() -> (Vec<Request>, Vec<Reply>) {
+    let path = RelPath::new(b"cache/a\n\xff").unwrap();
+    let name = Name::new(b"a\n\xff").unwrap();
+    let meta =
+        Meta { mode: 0o600, mtime: Mtime { secs: 1_600_000_000, nanos: 7 }, uid: 990, gid: 991 };
+    let rule = MetaRule { whole_secs: false, owner: OwnerRule::Keep };
+    let content = Bytes::from_static(b"content");
+    let digest = Digest(*blake3::hash(&content).as_bytes());
+    let head = FileHead { meta, size: 7, delta: false };
+    let failure = Failure::new(FailureKind::Vanished, "cannot open it");
+    let open = Open {
+        root: Blob(b"/srv".to_vec()),
+        side: Side::Target,
+        create: true,
+        run: RunId(1),
+        lane: 0,
+    };
+    let exclude = List(vec![Blob(b"/cache/**".to_vec())]);
+    let ops = vec![
+        Op::MakeDir { path: path.clone() },
+        Op::Link { path: path.clone(), meta, text: Blob(b"../b".to_vec()) },
+        Op::RemoveDir { path: path.clone() },
+        Op::Sweep { path: path.clone(), name: name.clone() },
+    ];
+    let store = |store| Request::Store(store);
+    let requests = vec![
+        Request::Open(open),
+        Request::Scan(ScanSpec { rule, checksum: true, exclude }),
+        Request::Verdict(Verdict { index: 1, take: true }),
+        Request::Read(Job { ticket: 1, path: path.clone(), signature: Some(content.clone()) }),
+        store(Store::Whole {
+            ticket: 2,
+            path: path.clone(),
+            meta,
+            digest,
+            content: content.clone(),
+        }),
+        store(Store::Begin { ticket: 3, path: path.clone(), head }),
+        store(Store::Chunk(content.clone())),
+        store(Store::End { digest }),
+        store(Store::Flush),
+        Request::Call(Call::Apply(List(ops))),
+        Request::Call(Call::Signature(path.clone())),
+    ];
+    let entry = Entry { name, node: Node::File { size: 7, meta, content: Some(digest) } };
+    let part = DirectoryPart {
+        path: path.clone(),
+        meta: Some(meta),
+        entries: List(vec![entry]),
+        leftovers: List::default(),
+        problems: List(vec![Problem { path: path.clone(), failure: failure.clone() }]),
+        last: true,
+    };
+    let shard = ShardHead {
+        index: 0,
+        first: RelPath::root(),
+        last: path,
+        digest: [9; 16],
+        files: 1,
+        dirs: 2,
+        bytes: 7,
+    };
+    let facts = Facts { exists: true, privileged: false, path: Blob(b"/srv".to_vec()) };
+    let replies = vec![
+        Reply::Opened(Ok(facts)),
+        Reply::Shard(shard),
+        Reply::Content(Content { index: 0, parts: List(vec![part]), last: true }),
+        Reply::ScanEnd,
+        Reply::Piece(Piece::Whole { ticket: 1, meta, digest, content: content.clone() }),
+        Reply::Piece(Piece::Begin { ticket: 2, head }),
+        Reply::Piece(Piece::Chunk(content.clone())),
+        Reply::Piece(Piece::End { ticket: 2, digest }),
+        Reply::Ack(Ack { ticket: 2, result: Err(failure.clone()) }),
+        Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure)])),
+        Reply::Answer(Answer::Signature(Ok(content))),
+    ];
+    (requests, replies)
+}
+
+/// The seeds of the fuzz targets are a real conversation, as long as this holds.
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_of_this_version() {
+    let (requests, replies) = conversation();
+    let (mut asked, mut answered) = (FrameQueue::default(), FrameQueue::default());
+    requests.into_iter().for_each(|request| asked.request(request).unwrap());
+    replies.into_iter().for_each(|reply| answered.reply(reply).unwrap());
+    for (file, queue) in [("requests", &mut asked), ("replies", &mut answered)] {
+        let mut stream = BytesMut::new();
+        for frame in queue.take(true) {
+            tokio_util::codec::Encoder::encode(&mut super::super::Frames, frame, &mut stream)
+                .unwrap();
+        }
+        let seed = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("fuzz/seeds/wire_frames")
+            .join(file);
+        if std::fs::read(&seed).unwrap_or_default() != stream {
+            let new = seed.with_extension("new");
+            std::fs::write(&new, &stream).unwrap();
+            panic!("{} is of another version; see {}", seed.display(), new.display());
+        }
+    }
+}
