@@ -1,11 +1,23 @@
 //! The command line: arguments in, a library call, an exit code out. The only code that reads
 //! argv and the environment, prints, or exits. One file for each verb.
 
+mod check;
 mod db;
+mod display;
 mod dns;
 mod files;
 mod helper;
+mod init;
+mod interrupt;
+mod migrate;
 mod outcome;
+mod plan;
+mod question;
+mod report;
+mod setup;
+mod status;
+mod sync;
+mod verify;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -36,7 +48,7 @@ pub(crate) struct Common {
     /// Print problems only.
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// Print more; twice for the commands that are run.
+    /// Print what is fine as well.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -52,6 +64,15 @@ pub(crate) enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Init(init::Arguments),
+    Check(check::Arguments),
+    Plan(plan::Arguments),
+    Sync(sync::Arguments),
+    Migrate(migrate::Arguments),
+    Rollback(migrate::RollbackArguments),
+    Status(status::Arguments),
+    Verify(verify::Arguments),
+    Report(report::Arguments),
     Files(files::Arguments),
     Db(db::Arguments),
     Dns(dns::Arguments),
@@ -82,6 +103,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     let common = arguments.common;
     match arguments.verb {
+        Verb::Init(arguments) => init::run(arguments, &common).await,
+        Verb::Sync(arguments) => sync::run(arguments, &common).await,
+        Verb::Verify(arguments) => verify::run(arguments, &common).await,
+        Verb::Check(arguments) => check::run(arguments, &common).await,
+        Verb::Plan(arguments) => plan::run(arguments, &common).await,
+        Verb::Migrate(arguments) => migrate::run(arguments, &common).await,
+        Verb::Rollback(arguments) => migrate::rollback(arguments, &common).await,
+        Verb::Status(arguments) => status::run(arguments, &common).await,
+        Verb::Report(arguments) => report::run(arguments, &common).await,
         Verb::Files(arguments) => files::run(arguments, &common).await,
         Verb::Db(arguments) => db::run(arguments, &common).await,
         Verb::Dns(arguments) => dns::run(arguments, &common).await,

@@ -61,6 +61,8 @@ pub struct Side {
     pub systemctl: Vec<String>,
     /// Prints and (with `-`) installs the crontab of the Mastodon user.
     pub crontab: Vec<String>,
+    /// Where the system's own crontabs are.
+    pub cron_dir: String,
     pub tootctl: Vec<String>,
     pub nginx: Nginx,
     pub database: SideDatabase,
@@ -210,6 +212,7 @@ impl Default for Side {
             unit_dir: "/etc/systemd/system".into(),
             systemctl: words(&["systemctl"]),
             crontab: words(&["crontab"]),
+            cron_dir: "/etc".into(),
             tootctl: words(&["bin/tootctl"]),
             nginx: Nginx::default(),
             database: SideDatabase::default(),

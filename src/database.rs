@@ -13,6 +13,7 @@ pub mod conninfo;
 mod error;
 mod held;
 pub mod inspect;
+pub mod passfile;
 pub mod preflight;
 mod quote;
 pub mod risks;

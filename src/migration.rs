@@ -5,8 +5,12 @@
 //! that journal and the only thing that recovery looks at. What humans see are events, emitted
 //! beside it and never read back.
 
+pub mod facts;
 pub mod plan;
+pub mod recipe;
 pub mod record;
 pub mod run;
 pub mod state;
 pub mod step;
+pub mod steps;
+pub mod world;

@@ -1,12 +1,248 @@
-//! `transhume db`
+//! `transhume db`: the database engine by itself.
 
-use super::{Common, Exit, Failure};
+mod ends;
 
-/// (to be written)
+use std::path::PathBuf;
+
+use crate::config::DatabaseMode;
+use crate::database::preflight::TARGET;
+use crate::database::target::{self, Destination};
+use crate::database::{self, DatabaseError, Server, Transferred, stream};
+use crate::event::{Event, Finding, Level, Monitor};
+use crate::units::{Bytes, duration};
+
+use super::display::Display;
+use super::{Common, Exit, Failure, interrupt};
+use ends::Ends;
+
+/// Copy one PostgreSQL database to another server, and compare the two.
+///
+/// The source is only read. The target database is created like the source's; one that is there
+/// and not empty is refused. Nothing is spooled on a disk. Stop what writes to the source first:
+/// the copy is what one moment of the source was.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {}
+#[command(after_long_help = "\
+SOURCE and TARGET are connection strings or URIs as libpq takes them. With `ssh://[user@]host[:port]/`
+in front, the server is reached from that machine, and its programs run there. Without a password, a
+login through the socket runs as the operating system's user of that name (peer login). Passwords
+belong into ~/.pgpass (or the file that PGPASSFILE names): on the command line everybody on this
+machine could read them.
+
+Examples:
+  transhume db 'dbname=mastodon_production user=mastodon' \\
+      'ssh://root@new.example/dbname=mastodon_production user=mastodon'
+  transhume db postgresql://mastodon@127.0.0.1/mastodon_production \\
+      ssh://root@new.example:2222/postgresql://mastodon@127.0.0.1:5433/mastodon_production
+  transhume db --dry-run 'dbname=a user=m' 'ssh://new.example/dbname=a user=m'
+                                        only tell what would stop or trouble the copy
+  transhume db --replace scratch 'dbname=a user=m' 'ssh://new.example/dbname=scratch user=m'")]
+pub(super) struct Arguments {
+    /// The database to copy
+    source: String,
+    /// The database to make
+    target: String,
+    /// How to copy
+    #[arg(long, value_enum, default_value_t = DatabaseMode::Stream)]
+    mode: DatabaseMode,
+    /// Indexes built [default: one for each core] and tables compared [default: 2] at the same time
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    jobs: usize,
+    /// How hard pg_dump compresses, 0 (not at all) to 9 [default: 1 through SSH, else 0]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=9))]
+    level: Option<u32>,
+    /// Do not compare afterwards
+    #[arg(long)]
+    no_verify: bool,
+    /// Look at both sides and change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Drop the target database NAME although it is not empty; it must be the target's name
+    #[arg(long, value_name = "NAME")]
+    replace: Option<String>,
+    /// The role that owns the copy [default: the target's user]
+    #[arg(long, value_name = "ROLE")]
+    owner: Option<String>,
+    /// Create that role, with the target's password, if it is missing
+    #[arg(long)]
+    create_role: bool,
+    /// The operating system's user who may create databases, if the target's role may not
+    #[arg(long, value_name = "USER", default_value = "postgres")]
+    admin_user: String,
+    /// Where the source's pg_dump is, if not on the PATH
+    #[arg(long, value_name = "DIR")]
+    source_bin_dir: Option<String>,
+    /// Where the target's pg_restore is, if not on the PATH
+    #[arg(long, value_name = "DIR")]
+    target_bin_dir: Option<String>,
+    /// A private key to try first
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+    /// An option as in ssh_config(5): `-e ProxyJump=gate.example`
+    #[arg(short = 'e', long, value_name = "KEY=VALUE")]
+    ssh_option: Vec<String>,
+}
+
+/// Tables above this size are not searched for rows that would stop the copy.
+const LOOKED_AT_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
-    let _ = (arguments, common);
-    Err(Failure::message(Exit::Usage, "not there yet", None))
+    let display = Display::new(common, None)?;
+    let run = run_name();
+    let verb = "db".to_owned();
+    display.monitor().emit(Event::RunStarted { run: run.clone(), verb });
+    let interrupted = interrupt::token()?;
+    let result = tokio::select! {
+        result = copy(&arguments, &run, common, &display) => result,
+        () = interrupted.cancelled() => Err(Failure::message(
+            Exit::Interrupted,
+            "interrupted; the target is marked as half-done",
+            Some("the same command starts again and replaces it".into()),
+        )),
+    };
+    let exit = result.as_ref().map_or_else(Failure::exit, |exit| *exit);
+    display.close(&run, exit);
+    result
+}
+
+/// One word that tells this run from others.
+fn run_name() -> String {
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    format!("db-{now}-{}", std::process::id())
+}
+
+async fn copy(
+    arguments: &Arguments,
+    run: &str,
+    common: &Common,
+    display: &Display,
+) -> Result<Exit, Failure> {
+    let ends = ends::connect(arguments, &*display.monitor()).await?;
+    let Ends { source, destination, .. } = &ends;
+    let warned = look(source, destination, common, display).await?;
+    if arguments.dry_run {
+        return Ok(if warned { Exit::Problems } else { Exit::Done });
+    }
+    let monitor = display.monitor();
+    let options = options(arguments, &ends);
+    let transferred =
+        database::transfer(source, destination, run, &options, &*monitor).await.map_err(failure)?;
+    let problems = tell(&transferred, &*monitor);
+    let is_equal = transferred.comparison.as_ref().is_none_or(|comparison| comparison.is_equal());
+    if !is_equal {
+        return Err(Failure::message(
+            Exit::Failed,
+            "the copy differs from the source",
+            Some("did anything write to the source meanwhile? stop it and run this again".into()),
+        ));
+    }
+    adopt(source, destination).await.map_err(failure)?;
+    Ok(if warned || problems { Exit::Problems } else { Exit::Done })
+}
+
+/// Tells what could go wrong; whether there was something to warn about. A refusal ends it.
+async fn look(
+    source: &Server,
+    destination: &Destination,
+    common: &Common,
+    display: &Display,
+) -> Result<bool, Failure> {
+    let findings =
+        database::check(source, destination, LOOKED_AT_BYTES_MAX).await.map_err(failure)?;
+    let worth_telling =
+        |finding: &&Finding| finding.level > Level::Ok || common.verbose > 0 || common.json;
+    for finding in findings.iter().filter(worth_telling) {
+        display.monitor().emit(finding.clone().into());
+    }
+    // That a database is dropped is what `--replace` asked for.
+    let is_asked = |finding: &&Finding| {
+        finding.level == Level::Warning && finding.subject == TARGET && destination.may_replace()
+    };
+    match findings.iter().filter(|finding| !is_asked(finding)).map(|finding| finding.level).max() {
+        Some(Level::Refusal) => Err(failure(DatabaseError::Refused { findings })),
+        Some(Level::Warning) => Ok(true),
+        Some(Level::Ok) | None => Ok(false),
+    }
+}
+
+fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
+    // The only mode so far; the match makes the next one a compile error here.
+    match arguments.mode {
+        DatabaseMode::Stream => {}
+    }
+    let compression = match arguments.level.unwrap_or(u32::from(ends.through_ssh)) {
+        0 => stream::Compression::None,
+        level => stream::Compression::Archive { level },
+    };
+    let mut options = database::Options::default();
+    options.stream.compression = compression;
+    options.stream.jobs = arguments.jobs;
+    if arguments.jobs > 0 {
+        options.compare.jobs = arguments.jobs;
+    }
+    options.skip_compare = arguments.no_verify;
+    options
+}
+
+/// Says what was done, and lists what is not right; whether there was anything.
+fn tell(transferred: &Transferred, monitor: &dyn Monitor) -> bool {
+    let copied = &transferred.copied;
+    let millis = copied.data_millis + copied.post_data_millis + copied.analyze_millis;
+    let took = duration(std::time::Duration::from_millis(millis));
+    monitor.emit(Event::Note { text: format!("copied {} in {took}", Bytes(copied.bytes)) });
+    let differences = match &transferred.comparison {
+        Some(comparison) => {
+            let text = match comparison.is_equal() {
+                true => format!("compared and found equal: {comparison}"),
+                false => format!("compared: {comparison}"),
+            };
+            monitor.emit(Event::Note { text });
+            comparison.differences.iter().map(ToString::to_string).collect()
+        }
+        None => {
+            monitor.emit(Event::Note { text: "not compared, as asked".into() });
+            Vec::new()
+        }
+    };
+    let mut any = false;
+    for text in copied.problems.iter().cloned().chain(differences) {
+        any = true;
+        monitor.emit(Event::Problem { subject: "database".into(), text, remedy: None });
+    }
+    any
+}
+
+/// The copy is whole and nobody's but the operator's: our mark goes.
+async fn adopt(source: &Server, destination: &Destination) -> Result<(), DatabaseError> {
+    let session = database::session::connect(source, database::Access::Read).await?;
+    let facts = database::inspect::inspect_database(&session).await?;
+    target::remove_mark(destination, &facts).await
+}
+
+fn failure(error: DatabaseError) -> Failure {
+    let exit = match &error {
+        DatabaseError::Conninfo { .. } => Exit::Usage,
+        DatabaseError::Refused { .. }
+        | DatabaseError::NotEmpty { .. }
+        | DatabaseError::Unfit { .. }
+        | DatabaseError::Pooler { .. } => Exit::Refused,
+        DatabaseError::Unreachable { .. }
+        | DatabaseError::NoAnswer { .. }
+        | DatabaseError::Protocol { .. }
+        | DatabaseError::Login { .. }
+        | DatabaseError::NoDatabase { .. }
+        | DatabaseError::Busy { .. }
+        | DatabaseError::Sql { .. }
+        | DatabaseError::Lost { .. }
+        | DatabaseError::Answer { .. }
+        | DatabaseError::TimedOut { .. }
+        | DatabaseError::Host(_)
+        | DatabaseError::Tool { .. }
+        | DatabaseError::DiskFull { .. }
+        | DatabaseError::Duplicate { .. }
+        | DatabaseError::SchemaTooLarge { .. }
+        | DatabaseError::InUse { .. }
+        | DatabaseError::NoCreateRight { .. }
+        | DatabaseError::LocaleMissing { .. } => Exit::Failed,
+    };
+    Failure::new(exit, error)
 }

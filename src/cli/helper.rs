@@ -11,7 +11,7 @@ use crate::host::Address;
 use crate::host::helper::{parse_address, serve};
 use crate::media;
 
-/// The remote half of transhume; it is started by transhume itself
+/// The remote half; started by transhume itself
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -46,13 +46,14 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             println!("{line}");
             0
         }
-        Work::Files => match media::helper::serve(tokio::io::stdin(), tokio::io::stdout()).await {
-            Ok(()) => 0,
-            Err(error) => {
-                eprintln!("transhume helper: {}", one_line(&error));
-                Exit::Failed as u8
-            }
-        },
+        Work::Files => {
+            let served = media::helper::serve(tokio::io::stdin(), tokio::io::stdout()).await;
+            served.map_err(|error| {
+                let text = format!("the helper stopped: {}", one_line(&error));
+                Failure::message(Exit::Failed, text, None)
+            })?;
+            0
+        }
         Work::Connect { address } => {
             let bridged = serve::bridge(&address, tokio::io::stdin(), tokio::io::stdout()).await;
             bridged.map_err(|error| Failure::new(Exit::Failed, error))?;

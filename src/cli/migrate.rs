@@ -1,8 +1,9 @@
 //! `transhume migrate` and `transhume rollback`: the move, and the way back.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::event::{Event, Finding, Level, Monitor};
+use crate::event::{Event, Finding, Level};
 use crate::migration::plan::Plan;
 use crate::migration::run::{self, Cause, Ending, Log, Options, RunError};
 use crate::migration::world::World;
@@ -37,7 +38,7 @@ pub(super) struct RollbackArguments {
 /// What both verbs work with.
 struct Setting {
     world: World,
-    log: Log,
+    log: Arc<Log>,
     display: Display,
 }
 
@@ -48,8 +49,9 @@ impl Setting {
         let events = config.state_dir.join("events.jsonl");
         let display = Display::new(common, Some(&events))?;
         let world = setup::world(config, display.monitor()).await?;
-        let log = Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
-        Ok(Setting { world, log, display })
+        let log =
+            Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
+        Ok(Setting { world, log: Arc::new(log), display })
     }
 
     fn begin(&self, verb: &str) {
@@ -60,7 +62,9 @@ impl Setting {
     /// Ends the run: the last words, the report, the exit code.
     fn end(&self, exit: Exit, result: Result<(), Failure>) -> Result<Exit, Failure> {
         let path = report::path(&self.world.config.state_dir, self.log.run());
-        self.display.monitor().emit(Event::Note { text: format!("The report: {}", path.display()) });
+        self.display
+            .monitor()
+            .emit(Event::Note { text: format!("The report: {}", path.display()) });
         self.display.close(self.log.run(), exit);
         report::write(&self.world.config, &path)?;
         result.map(|()| exit)
@@ -78,9 +82,10 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let Some(facts) = gathered.facts.filter(|_| resuming || !refused) else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
-    let plan = recipe::plan(world, facts);
+    let plan = recipe::plan(world, facts, log);
     if !resuming && !arguments.yes && !agreed(display, &plan)? {
-        let failure = Failure::message(Exit::Refused, "you did not agree; nothing was touched", None);
+        let failure =
+            Failure::message(Exit::Refused, "you did not agree; nothing was touched", None);
         return setting.end(Exit::Refused, Err(failure));
     }
     let options = Options { until: arguments.until };
@@ -101,25 +106,28 @@ pub(super) async fn rollback(
     setting.begin("rollback");
     let question = format!("Undo {} and put the old server back as it was?", world.job());
     if !arguments.yes && !display.paused(|| question::confirm(&question, "rollback"))? {
-        return Err(Failure::message(Exit::Refused, "you did not agree; nothing was touched", None));
+        return Err(Failure::message(
+            Exit::Refused,
+            "you did not agree; nothing was touched",
+            None,
+        ));
     }
     let gathered = facts::gather(world).await;
     let Some(facts) = gathered.facts else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
-    let plan = recipe::plan(world, facts);
+    let plan = recipe::plan(world, facts, log);
     let token = interrupt::token()?;
     let ending = run::rollback(&plan, log, &*world.monitor, &token).await;
     conclude(&setting, ending, Exit::Done)
 }
 
-/// Tells what was found; when a run goes on, only what is wrong: the rest was told before.
+/// Tells what was found. A run that goes on finds its own work, and the old server stopped: that
+/// is no news.
 fn tell_findings(display: &Display, findings: &[Finding], resuming: bool) {
     let monitor = display.monitor();
-    for finding in findings {
-        if !resuming || finding.level != Level::Ok {
-            monitor.emit(finding.clone().into());
-        }
+    if !resuming {
+        findings.iter().for_each(|finding| monitor.emit(finding.clone().into()));
     }
 }
 
@@ -169,11 +177,15 @@ fn conclude(
             (Exit::UndoFailed, Err(undo_failed(cause, &steps)))
         }
         Ok(Ending::Unfinished { cause: Some(cause) }) => {
-            let told = "the new server has taken over; run `transhume migrate` again to complete it";
+            let told =
+                "the new server has taken over; run `transhume migrate` again to complete it";
             (Exit::Unfinished, Err(failed(Exit::Unfinished, cause, told)))
         }
         Ok(Ending::Unfinished { cause: None }) => {
-            note(setting, "Stopped past the point of no return; run `transhume migrate` again.".into());
+            note(
+                setting,
+                "Stopped past the point of no return; run `transhume migrate` again.".into(),
+            );
             (Exit::Unfinished, Ok(()))
         }
         Err(error) => {

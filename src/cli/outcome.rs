@@ -41,6 +41,14 @@ pub struct Failure {
     hint: Option<String>,
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct StepFailure {
+    text: String,
+    #[source]
+    cause: Box<dyn Error + Send + Sync>,
+}
+
 impl Failure {
     pub fn new(exit: Exit, error: impl Advice + Send + Sync + 'static) -> Self {
         let hint = error.hint();
@@ -50,6 +58,21 @@ impl Failure {
     /// A failure told in words alone, such as wrong arguments.
     pub fn message(exit: Exit, text: impl Into<String>, hint: Option<String>) -> Self {
         Failure { exit, error: text.into().into(), hint }
+    }
+
+    /// A failure of the move: `text` says what it means, the step's error why.
+    pub fn of_step(exit: Exit, text: String, error: crate::migration::step::StepError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Failure { exit, error: Box::new(StepFailure { text, cause: error.into_inner() }), hint }
+    }
+
+    /// Adds to the hint.
+    pub fn with_hint(mut self, more: &str) -> Self {
+        self.hint = Some(match self.hint {
+            Some(hint) => format!("{hint}; {more}"),
+            None => more.to_owned(),
+        });
+        self
     }
 
     pub fn from_io(action: &str, error: std::io::Error) -> Self {

@@ -1,6 +1,7 @@
 //! `transhume plan`: what `migrate` would do. Changes nothing.
 
 use crate::migration::plan::{Mark, Plan};
+use crate::migration::run::Log;
 use crate::migration::step::Segment;
 use crate::migration::{facts, recipe};
 use crate::render::{self, PlanLine};
@@ -19,10 +20,16 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
     let gathered = facts::gather(&world).await;
     display.flush();
     let Some(facts) = gathered.facts else {
-        print!("{}", render::findings(&super::check::shown(&gathered.findings), display.look().color));
+        print!(
+            "{}",
+            render::findings(&super::check::shown(&gathered.findings), display.look().color)
+        );
         return Ok(Exit::Refused);
     };
-    print!("{}", text(&recipe::plan(&world, facts), display.look().color));
+    let log =
+        Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
+    let log = std::sync::Arc::new(log);
+    print!("{}", text(&recipe::plan(&world, facts, &log), display.look().color));
     Ok(Exit::Done)
 }
 

@@ -27,10 +27,11 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
     let config = setup::config(common.config.as_deref())?;
     let recording = read(&config)?;
-    let run = events::newest_run(&recording.events).iter().find_map(|stamped| match &stamped.event {
-        Event::RunStarted { run, .. } => Some(run.clone()),
-        _ => None,
-    });
+    let run =
+        events::newest_run(&recording.events).iter().find_map(|stamped| match &stamped.event {
+            Event::RunStarted { run, .. } => Some(run.clone()),
+            _ => None,
+        });
     let Some(run) = run else {
         return Err(Failure::message(
             Exit::Usage,

@@ -9,6 +9,7 @@ use crate::config::{Config, ConfigError, Side};
 use crate::event::Monitor;
 use crate::host::Host;
 use crate::host::local::Local;
+use crate::host::ssh::destination::NotADestination;
 use crate::host::ssh::{self, Destination, NoPrompt, Prompt, TerminalPrompt};
 use crate::migration::world::World;
 
@@ -16,9 +17,9 @@ use super::{Exit, Failure};
 
 /// Where the configuration is looked for when `-c` does not name it.
 fn places() -> Vec<PathBuf> {
-    let home = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).or_else(|| {
-        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config"))
-    });
+    let home = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
     let mut places = vec![PathBuf::from("transhume.toml")];
     places.extend(home.map(|home| home.join("transhume/transhume.toml")));
     places
@@ -56,8 +57,15 @@ pub(super) async fn world(config: Config, monitor: Arc<dyn Monitor>) -> Result<W
 
 async fn host(side: &Side) -> Result<Arc<dyn Host>, Failure> {
     let Some(text) = &side.host else { return Ok(Arc::new(Local::new())) };
-    let destination: Destination = text.parse().map_err(|error| Failure::new(Exit::Usage, error))?;
-    let options = ssh::Options { identity: side.identity.clone(), options: side.ssh_options.clone() };
+    let destination: Destination = text.parse().map_err(|error: NotADestination| {
+        let hint = Some("correct `host` in transhume.toml".to_owned());
+        Failure::message(Exit::Usage, error.to_string(), hint)
+    })?;
+    let options = ssh::Options {
+        identity: side.identity.clone(),
+        options: side.ssh_options.clone(),
+        ..ssh::Options::default()
+    };
     let host = ssh::connect(&destination, &options, prompt()).await;
     Ok(host.map_err(|error| Failure::new(Exit::Failed, error))?)
 }
@@ -82,7 +90,8 @@ fn owner(state_dir: &Path) -> Result<String, Failure> {
         .map_err(|error| fail(error.into()))?;
     let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut options = std::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(fail)?;
+    let mut file =
+        options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(fail)?;
     std::io::Write::write_all(&mut file, format!("{name}\n").as_bytes()).map_err(fail)?;
     file.sync_all().map_err(fail)?;
     Ok(name)

@@ -11,7 +11,7 @@ use super::server::socket_path;
 
 const PORT_DEFAULT: u16 = 5432;
 /// Where Debian's PostgreSQL has its sockets.
-const SOCKET_DIR_DEFAULT: &str = "/var/run/postgresql";
+pub(super) const SOCKET_DIR_DEFAULT: &str = "/var/run/postgresql";
 
 /// What a connection string says.
 #[derive(Clone, Debug, PartialEq, Eq)]

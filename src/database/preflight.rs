@@ -29,6 +29,9 @@ pub struct Facts {
     pub may_create_role: bool,
 }
 
+/// The subject of findings about the database to be written.
+pub const TARGET: &str = "target database";
+
 /// Connections that a copy and its comparison take on each side.
 const CONNECTIONS_WANTED: i64 = 6;
 
@@ -128,7 +131,7 @@ fn locale(facts: &Facts, found: &mut Vec<Finding>) {
 fn existing(facts: &Facts, found: &mut Vec<Finding>) {
     let name = &facts.wanted;
     let remedy = Some(format!("name another, or allow that it is dropped: `--replace {name}`"));
-    let replaced = || Finding::warning("target database", format!("{name} will be dropped"), None);
+    let replaced = || Finding::warning(TARGET, format!("{name} will be dropped"), None);
     match &facts.existing {
         Existing::Absent => {
             may_create(facts, found);
@@ -138,7 +141,7 @@ fn existing(facts: &Facts, found: &mut Vec<Finding>) {
                 "{name} is a half-done copy of ours (run {}): it will be replaced",
                 mark.run
             );
-            found.push(Finding::ok("target database", text));
+            found.push(Finding::ok(TARGET, text));
             may_create(facts, found);
         }
         Existing::Empty(there) if !is_fit(facts, there) => {
@@ -149,22 +152,22 @@ fn existing(facts: &Facts, found: &mut Vec<Finding>) {
                     "{name} is there, empty, but it has {} and belongs to {}; wanted is {} and {}",
                     there.locale, there.owner, facts.database.locale, facts.owner
                 );
-                found.push(Finding::refusal("target database", text, remedy));
+                found.push(Finding::refusal(TARGET, text, remedy));
             }
         }
         Existing::Empty(_) => {
-            found.push(Finding::ok("target database", format!("{name} is there, empty and fit")));
+            found.push(Finding::ok(TARGET, format!("{name} is there, empty and fit")));
         }
         Existing::Complete(..) | Existing::Foreign(_) if facts.may_replace => {
             found.push(replaced());
         }
         Existing::Complete(mark, _) => {
             let text = format!("{name} holds the finished copy of run {}", mark.run);
-            found.push(Finding::refusal("target database", text, remedy));
+            found.push(Finding::refusal(TARGET, text, remedy));
         }
         Existing::Foreign(there) => {
             let text = format!("{name} is not empty: it holds {}", contents(there));
-            found.push(Finding::refusal("target database", text, remedy));
+            found.push(Finding::refusal(TARGET, text, remedy));
         }
     }
     if !facts.target.roles.contains(&facts.owner) && !facts.may_create_role {
@@ -180,7 +183,7 @@ fn may_create(facts: &Facts, found: &mut Vec<Finding>) {
     let login = &facts.target.login;
     if !login.can_create_databases {
         found.push(Finding::refusal(
-            "target database",
+            TARGET,
             format!("{} may not create {}", login.name, facts.wanted),
             Some(format!("on the target: ALTER ROLE \"{}\" CREATEDB", login.name)),
         ));
@@ -310,5 +313,136 @@ fn left_behind(facts: &Facts, found: &mut Vec<Finding>) {
             format!("not copied: {}", facts.database.settings.join(", ")),
             Some(format!("ALTER DATABASE \"{}\" SET … on the target", facts.wanted)),
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::inspect::{Extension, Locale, Login};
+    use crate::event::Level;
+
+    fn server(version: u32) -> ServerFacts {
+        ServerFacts {
+            label: "127.0.0.1:5432 (this server)".into(),
+            version: Version(version),
+            login: Login {
+                name: "mastodon".into(),
+                is_superuser: false,
+                can_create_databases: true,
+                can_create_roles: false,
+            },
+            wal_level: "replica".into(),
+            free_connections: 90,
+            long_transactions: Vec::new(),
+            roles: vec!["mastodon".into()],
+            databases: Vec::new(),
+            available_extensions: Vec::new(),
+            locales: vec!["C".into(), "en_US.utf8".into()],
+            has_icu: true,
+            disk_free_bytes: Some(10 << 30),
+        }
+    }
+
+    fn facts() -> Facts {
+        let locale = Locale {
+            encoding: "UTF8".into(),
+            provider: Provider::Libc,
+            collate: "en_US.UTF-8".into(),
+            ctype: "en_US.UTF-8".into(),
+            locale: None,
+            rules: None,
+            version: Some("2.36".into()),
+            version_now: Some("2.36".into()),
+        };
+        Facts {
+            source: server(150_018),
+            database: DatabaseFacts {
+                name: "prod".into(),
+                owner: "mastodon".into(),
+                comment: None,
+                locale,
+                size_bytes: 1 << 30,
+                extensions: Vec::new(),
+                tables: Vec::new(),
+                other_objects: 0,
+                grantees: Vec::new(),
+                settings: Vec::new(),
+            },
+            dump: Version(150_018),
+            target: server(170_002),
+            restore: Version(170_002),
+            wanted: "prod".into(),
+            owner: "mastodon".into(),
+            owner_is_superuser: false,
+            existing: Existing::Absent,
+            may_replace: false,
+            may_create_role: false,
+        }
+    }
+
+    /// What is not well under facts that `change` made worse.
+    fn told(change: impl FnOnce(&mut Facts)) -> Vec<String> {
+        let mut facts = facts();
+        change(&mut facts);
+        findings(&facts)
+            .into_iter()
+            .filter(|finding| finding.level != Level::Ok)
+            .map(|finding| format!("{:?}: {}", finding.level, finding.text))
+            .collect()
+    }
+
+    #[test]
+    fn nothing_is_wrong_with_a_newer_target_that_has_everything() {
+        assert_eq!(told(|_| {}), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_obstacle_is_named() {
+        assert_eq!(
+            told(|facts| facts.target.version = Version(140_010)),
+            ["Refusal: the target has 14.10, older than the source's 15.18"]
+        );
+        assert_eq!(
+            told(|facts| facts.dump = Version(140_010)),
+            ["Refusal: version 14.10 refuses to read a server 15.18"]
+        );
+        assert_eq!(
+            told(|facts| facts.restore = Version(140_010)),
+            ["Refusal: version 14.10 cannot read what pg_dump 15.18 writes"]
+        );
+        assert_eq!(
+            told(|facts| facts.database.locale.ctype = "de_DE.UTF-8".into()),
+            ["Refusal: the target does not have de_DE.UTF-8, which the database uses"]
+        );
+        assert_eq!(
+            told(|facts| facts.owner = "other".into()),
+            ["Refusal: the target has no role other that may log in"]
+        );
+        assert_eq!(
+            told(|facts| facts.target.disk_free_bytes = Some(1 << 20)),
+            ["Refusal: the target has 1.0 MiB free, the database takes 1.0 GiB on the source"]
+        );
+        assert_eq!(
+            told(|facts| facts.target.free_connections = -2),
+            ["Warning: the target has 0 free, the copy takes up to 6"]
+        );
+        assert_eq!(
+            told(|facts| facts.database.locale.version_now = Some("2.41".into())),
+            [
+                "Warning: the source's system sorts text differently than when the database was made: \
+              its indexes may be corrupt, and duplicates may be hidden under unique ones"
+            ]
+        );
+        let pgroonga = Extension {
+            name: "pgroonga".into(),
+            version: "3".into(),
+            schema: "public".into(),
+            has_settings: false,
+        };
+        assert_eq!(
+            told(|facts| facts.database.extensions.push(pgroonga)),
+            ["Refusal: the target does not have it"]
+        );
     }
 }

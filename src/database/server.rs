@@ -33,6 +33,11 @@ impl Server {
         Server { database: database.to_owned(), ..self.clone() }
     }
 
+    /// The port, also of a socket.
+    pub fn port(&self) -> u16 {
+        self.libpq_address().1
+    }
+
     /// What libpq calls `host` and `port`.
     pub(super) fn libpq_address(&self) -> (String, u16) {
         match &self.address {
@@ -43,7 +48,7 @@ impl Server {
 }
 
 /// Splits `/var/run/postgresql/.s.PGSQL.5432` into what libpq wants to hear.
-fn socket_parts(path: &str) -> (String, u16) {
+pub(super) fn socket_parts(path: &str) -> (String, u16) {
     const PORT_DEFAULT: u16 = 5432;
     match path.rsplit_once("/.s.PGSQL.") {
         Some((dir, port)) => (dir.to_owned(), port.parse().unwrap_or(PORT_DEFAULT)),

@@ -3,21 +3,23 @@
 
 use std::time::Duration;
 
-use tokio_postgres::error::SqlState;
-
-use super::inspect::{DatabaseFacts, Locale, Provider, ServerFacts};
-use super::preflight::{ExtensionPlan, contents, extension_plan};
+use super::conninfo::SOCKET_DIR_DEFAULT;
+use super::inspect::{DatabaseFacts, Locale};
+use super::preflight::contents;
 use super::quote::{ident, literal};
+use super::server::socket_path;
 use super::session::Access;
 use super::{DatabaseError, Server, Session, Version, inspect, session};
-use crate::event::Finding;
+use crate::host::{Address, RunAs};
 
+mod create;
 mod mark;
 
 /// How long sessions of ours get to end, such as those of a restore whose link was cut.
 const SESSIONS_WAIT_MAX: Duration = Duration::from_secs(10);
 const SESSIONS_POLL: Duration = Duration::from_millis(100);
 
+use create::{create, make_extensions, make_role};
 pub use mark::{Mark, MarkState};
 
 /// Where a copy goes.
@@ -73,6 +75,32 @@ impl Destination {
 
     pub fn may_replace(&self) -> bool {
         self.replace.as_deref() == Some(&self.server.database)
+    }
+
+    /// The same destination with somebody who may create its database: its own role if that may,
+    /// else the superuser `postgres`, who comes through the socket as the user `os_user`.
+    pub async fn with_admin(self, os_user: &str) -> Destination {
+        const MAY_CREATE: &str =
+            "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user";
+        if let Ok(session) = self.admin_session(Access::Read).await
+            && let Ok(true) = session.value("read the rights of the role", MAY_CREATE, &[]).await
+        {
+            return self;
+        }
+        let address = match &self.server.address {
+            Address::Unix { .. } => self.server.address.clone(),
+            Address::Tcp { port, .. } => {
+                Address::Unix { path: socket_path(SOCKET_DIR_DEFAULT, *port) }
+            }
+        };
+        let admin = Server {
+            address,
+            user: "postgres".into(),
+            password: None,
+            os_user: RunAs::User(os_user.to_owned()),
+            ..self.server.clone()
+        };
+        Destination { admin: Some(admin), ..self }
     }
 
     /// A session of the administrator, in a database that is not the one to be made.
@@ -187,76 +215,6 @@ async fn lock(destination: &Destination, admin: &Session) -> Result<(), Database
     Ok(())
 }
 
-async fn make_role(
-    destination: &Destination,
-    admin: &Session,
-    server: &ServerFacts,
-) -> Result<(), DatabaseError> {
-    if server.roles.contains(&destination.owner) || !destination.create_role {
-        return Ok(());
-    }
-    // The password must not get into the server's log; only a superuser can and need see to it.
-    let quiet = "BEGIN; SET LOCAL log_statement = 'none'; SET LOCAL log_min_duration_statement = \
-                 -1; SET LOCAL log_min_error_statement = 'panic';";
-    let password = destination.server.password.as_ref().map(|password| {
-        zeroize::Zeroizing::new(format!(" PASSWORD {}", literal(password.expose())))
-    });
-    let sql = zeroize::Zeroizing::new(format!(
-        "{} CREATE ROLE {} LOGIN{}; COMMIT",
-        if server.login.is_superuser { quiet } else { "BEGIN;" },
-        ident(&destination.owner),
-        password.as_deref().map_or("", String::as_str),
-    ));
-    admin.execute("create the role of the target", &sql).await
-}
-
-async fn create(
-    destination: &Destination,
-    admin: &Session,
-    locale: &Locale,
-) -> Result<(), DatabaseError> {
-    let name = &destination.server.database;
-    let sql = create_statement(name, &destination.owner, locale, admin.version().major());
-    let result = admin.execute("create the target database", &sql).await;
-    result.map_err(|error| match error {
-        DatabaseError::Sql { server, source, .. }
-            if source.is(&SqlState::INSUFFICIENT_PRIVILEGE) =>
-        {
-            let user = admin.user().to_owned();
-            DatabaseError::NoCreateRight { server, user, database: name.clone() }
-        }
-        DatabaseError::Sql { server, source, .. } if source.message.contains("locale name") => {
-            DatabaseError::LocaleMissing { server, locale: locale.collate.clone(), source }
-        }
-        other => other,
-    })
-}
-
-fn create_statement(name: &str, owner: &str, locale: &Locale, major: u32) -> String {
-    let mut sql = format!(
-        "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
-        ident(name),
-        ident(owner),
-        literal(&locale.encoding),
-        literal(&locale.collate),
-        literal(&locale.ctype),
-    );
-    let name = locale.locale.as_deref().map(literal).unwrap_or_default();
-    match locale.provider {
-        // Before 15 there is no other provider, and no word for it.
-        Provider::Libc if major < 15 => {}
-        Provider::Libc => sql.push_str(" LOCALE_PROVIDER libc"),
-        Provider::Icu => sql.push_str(&format!(" LOCALE_PROVIDER icu ICU_LOCALE {name}")),
-        Provider::Builtin => {
-            sql.push_str(&format!(" LOCALE_PROVIDER builtin BUILTIN_LOCALE {name}"))
-        }
-    }
-    if let Some(rules) = &locale.rules {
-        sql.push_str(&format!(" ICU_RULES {}", literal(rules)));
-    }
-    sql
-}
-
 async fn recreate(
     destination: &Destination,
     admin: &Session,
@@ -297,53 +255,6 @@ async fn drop_database(destination: &Destination, admin: &Session) -> Result<(),
 fn in_use(admin: &Session, database: &str, who: String) -> DatabaseError {
     let server = admin.server().to_owned();
     DatabaseError::InUse { server, database: database.to_owned(), who }
-}
-
-/// Creates what only a superuser can create; the archive brings the others.
-async fn make_extensions(
-    destination: &Destination,
-    source: &DatabaseFacts,
-    server: &ServerFacts,
-) -> Result<Vec<String>, DatabaseError> {
-    let owner_is_superuser = is_superuser(destination).await?;
-    let mut made = Vec::new();
-    for extension in &source.extensions {
-        match extension_plan(extension, server, owner_is_superuser) {
-            ExtensionPlan::WithArchive => {}
-            ExtensionPlan::Missing => {
-                return Err(DatabaseError::Refused {
-                    findings: vec![Finding::refusal(
-                        &format!("extension {}", extension.name),
-                        format!("it does not have the extension {}", extension.name),
-                        Some("install its package on the target".into()),
-                    )],
-                });
-            }
-            ExtensionPlan::Beforehand => {
-                make_extension(destination, extension).await?;
-                made.push(extension.name.clone());
-            }
-        }
-    }
-    Ok(made)
-}
-
-async fn make_extension(
-    destination: &Destination,
-    extension: &inspect::Extension,
-) -> Result<(), DatabaseError> {
-    let login = destination.admin.as_ref().unwrap_or(&destination.server);
-    let login = login.with_database(&destination.server.database);
-    let session = session::connect(&login, Access::Write).await?;
-    let name = ident(&extension.name);
-    // Another schema is one that the extension brings along, or one that the archive will make.
-    let place = match extension.schema.as_str() {
-        "public" | "pg_catalog" => format!("SCHEMA {}", ident(&extension.schema)),
-        _ => String::new(),
-    };
-    let sql =
-        format!("SET search_path = public; CREATE EXTENSION IF NOT EXISTS {name} {place} CASCADE");
-    session.execute("create an extension", &sql).await
 }
 
 /// Whether the owner is a superuser on the target.
@@ -401,38 +312,5 @@ pub async fn discard(destination: &Destination, run: Option<&str>) -> Result<boo
         | Existing::Empty(_)
         | Existing::Complete(..)
         | Existing::Foreign(_) => Ok(false),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn locale(provider: Provider, name: Option<&str>) -> Locale {
-        Locale {
-            encoding: "UTF8".into(),
-            provider,
-            collate: "en_US.UTF-8".into(),
-            ctype: "C".into(),
-            locale: name.map(str::to_owned),
-            rules: None,
-            version: None,
-            version_now: None,
-        }
-    }
-
-    #[test]
-    fn a_database_is_created_like_its_source() {
-        let start = "CREATE DATABASE \"my db\" OWNER \"m\" TEMPLATE template0 ENCODING E'UTF8' \
-                     LC_COLLATE E'en_US.UTF-8' LC_CTYPE E'C'";
-        assert_eq!(create_statement("my db", "m", &locale(Provider::Libc, None), 14), start);
-        assert_eq!(
-            create_statement("my db", "m", &locale(Provider::Libc, None), 15),
-            format!("{start} LOCALE_PROVIDER libc")
-        );
-        assert_eq!(
-            create_statement("my db", "m", &locale(Provider::Icu, Some("de-x-icu")), 15),
-            format!("{start} LOCALE_PROVIDER icu ICU_LOCALE E'de-x-icu'")
-        );
     }
 }

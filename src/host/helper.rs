@@ -10,7 +10,7 @@ pub mod serve;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -147,7 +147,11 @@ pub async fn connect_as(
     let mut greeting = [0; CONNECTED.len()];
     let greeted = tokio::time::timeout(CONNECT_DEADLINE, reader.read_exact(&mut greeting)).await;
     if matches!(greeted, Ok(Ok(_))) && greeting == *CONNECTED {
-        return Ok(Box::new(Bridge { writer, reader, ending: Some(Box::pin(ending)) }));
+        return Ok(Box::new(Bridge {
+            writer: Some(writer),
+            reader,
+            ending: Some(Box::pin(ending)),
+        }));
     }
     drop((writer, reader));
     let failed = |source| HostError::Connect {
@@ -180,7 +184,7 @@ fn address_word(address: &Address) -> String {
     }
 }
 
-/// The address that a word of [`address_word`] means.
+/// The address that `tcp:host:port` or `unix:/path` means.
 pub fn parse_address(word: &str) -> Option<Address> {
     if let Some(path) = word.strip_prefix("unix:") {
         return Some(Address::Unix { path: path.to_owned() });
@@ -194,7 +198,8 @@ type Ending = Pin<Box<dyn Future<Output = Result<Ended, HostError>> + Send>>;
 
 /// The helper's standard input and output as one stream.
 struct Bridge {
-    writer: Writer,
+    /// `None` once it is shut down: closing a pipe is dropping it.
+    writer: Option<Writer>,
     reader: Reader,
     ending: Option<Ending>,
 }
@@ -202,6 +207,7 @@ struct Bridge {
 impl Drop for Bridge {
     fn drop(&mut self) {
         // It ends by itself when its input does; killing it now could lose what was written last.
+        self.writer = None;
         if let (Some(ending), Ok(runtime)) =
             (self.ending.take(), tokio::runtime::Handle::try_current())
         {
@@ -226,15 +232,25 @@ impl AsyncWrite for Bridge {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.writer.as_mut().poll_write(context, bytes)
+        match &mut self.writer {
+            Some(writer) => writer.as_mut().poll_write(context, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_mut().poll_flush(context)
+        match &mut self.writer {
+            Some(writer) => writer.as_mut().poll_flush(context),
+            None => Poll::Ready(Ok(())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_mut().poll_shutdown(context)
+        if let Some(writer) = &mut self.writer {
+            ready!(writer.as_mut().poll_shutdown(context))?;
+            self.writer = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -108,23 +108,24 @@ pub async fn apply(
     Ok(Record { kind, site: path, backup, original_digest, edited_digest })
 }
 
-/// Takes the passages of `record` out again, tests, reloads, and removes the backup. The file is
+/// Takes what [`apply`] put in out again: see [`take_out`].
+pub async fn revert(place: &Place<'_>, record: &Record) -> Result<(), NginxError> {
+    take_out(place, record.kind).await
+}
+
+/// Takes the passages of `kind` out again, tests, reloads, and removes the backup. The file is
 /// then byte for byte the original; what an operator changed beside the passages is kept. May be
 /// run again.
-pub async fn revert(place: &Place<'_>, record: &Record) -> Result<(), NginxError> {
+pub async fn take_out(place: &Place<'_>, kind: Kind) -> Result<(), NginxError> {
     let Place { host, nginx, keep_dir } = *place;
-    let Some((path, current)) = read(host, &record.site).await? else {
-        return Err(NginxError::NoSite { host: host.name().into(), path: record.site.clone() });
+    let Some((path, current)) = read(host, &nginx.site).await? else {
+        return Err(NginxError::NoSite { host: host.name().into(), path: nginx.site.clone() });
     };
-    let original = marked::remove(&current, record.kind);
-    if marked::holds(&original, record.kind) {
-        let (kind, backup) = (record.kind, record.backup.clone());
+    let original = marked::remove(&current, kind);
+    let backup = format!("{keep_dir}/nginx-{}.original", kind.name());
+    if marked::holds(&original, kind) {
         return Err(NginxError::Damaged { path, kind, backup });
     }
-    debug_assert!(
-        digest(&current) != record.edited_digest || digest(&original) == record.original_digest,
-        "taking the passages out gives the original back"
-    );
     if original != current {
         replace(host, &path, &original).await?;
     }
@@ -135,7 +136,7 @@ pub async fn revert(place: &Place<'_>, record: &Record) -> Result<(), NginxError
         return Err(NginxError::NotReloaded { host: host.name().into(), output });
     }
     let script = r#"rm -f -- "$1"; rmdir -- "$2" 2>/dev/null || true"#;
-    let tidy = Command::script(script, &[&record.backup, keep_dir]).run_as(RunAs::Root);
+    let tidy = Command::script(script, &[&backup, keep_dir]).run_as(RunAs::Root);
     run(host, &tidy).await.map_err(doing("remove the kept copy of the site file")).map(drop)
 }
 

@@ -88,6 +88,10 @@ impl StepError {
         self.error.as_ref()
     }
 
+    pub fn into_inner(self) -> Box<dyn Error + Send + Sync> {
+        self.error
+    }
+
     pub fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }

@@ -3,11 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::OnceCell;
-
 use crate::config::{Config, Side};
 use crate::event::Monitor;
-use crate::host::helper::{Helper, HelperError, Reach};
 use crate::host::{Host, RunAs};
 
 /// Everything that the steps share. Cheap to clone.
@@ -36,12 +33,11 @@ impl std::ops::Deref for World {
 pub struct Machine {
     pub host: Arc<dyn Host>,
     pub side: Side,
-    helper: OnceCell<Helper>,
 }
 
 impl Machine {
     pub fn new(host: Arc<dyn Host>, side: Side) -> Self {
-        Machine { host, side, helper: OnceCell::new() }
+        Machine { host, side }
     }
 
     pub fn host(&self) -> &dyn Host {
@@ -57,13 +53,16 @@ impl Machine {
     pub fn work_path(&self, name: &str) -> String {
         format!("{}/{name}", self.side.work_dir)
     }
+}
 
-    /// Our helper on that machine, installed at the first call and reused by later runs.
-    pub async fn helper(&self) -> Result<&Helper, HelperError> {
-        let base = self.work_path("helper");
-        self.helper
-            .get_or_try_init(|| crate::host::helper::install(self.host(), Reach::Everyone { base }))
-            .await
+impl Machine {
+    /// The command that starts the file engine's helper there, where one may be used.
+    pub async fn media_helper(
+        &self,
+        transport: crate::config::Transport,
+    ) -> Result<Option<crate::host::Command>, super::step::StepError> {
+        let _ = transport;
+        Ok(None)
     }
 }
 

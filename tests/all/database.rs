@@ -3,7 +3,9 @@
 mod copy;
 mod differences;
 mod faults;
+mod kinds;
 mod refusals;
+mod verb;
 
 use std::collections::BTreeMap;
 use std::path::Path;

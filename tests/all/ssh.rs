@@ -300,6 +300,62 @@ async fn an_agent_logs_in_without_the_key_file() {
     host.dedicated().await.unwrap();
 }
 
+#[tokio::test]
+async fn a_password_is_asked_for_once_and_only_where_somebody_answers() {
+    for (config, asked) in [
+        ("PasswordAuthentication yes", format!("password of {}@127.0.0.1", user())),
+        ("UsePAM yes\nKbdInteractiveAuthentication yes", "Password: ".to_owned()),
+    ] {
+        let sshd = Sshd::builder().config(config).password("open sesame").start();
+        let mut options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
+        options.identity = None;
+        let error = try_connect(sshd.port(), &options).await.unwrap_err();
+        assert!(matches!(error, HostError::Login { .. }), "{error}");
+        let prompt = Arc::new(Scripted { secret: Some("open sesame"), ..Scripted::default() });
+        let host = prompted(sshd.port(), &options, prompt.clone()).await.unwrap();
+        let second = host.dedicated().await.unwrap();
+        assert_eq!(run_ok(second.as_ref(), &Command::new(["echo", "ok"])).await.unwrap(), "ok");
+        assert_eq!(prompt.asked(), [asked]);
+
+        let wrong = Arc::new(Scripted { secret: Some("wrong"), ..Scripted::default() });
+        let error = prompted(sshd.port(), &options, wrong.clone()).await.unwrap_err();
+        assert!(error.to_string().contains("not accepted"), "{error}");
+        assert!(!error.to_string().contains("wrong"), "an answer is a secret: {error}");
+        assert_eq!(wrong.asked().len(), 2, "the server counts attempts");
+    }
+}
+
+fn user() -> String {
+    tool(std::process::Command::new("id").arg("-un")).trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_server_that_wants_two_keys_gets_two() {
+    let config = "AuthenticationMethods publickey,publickey";
+    let sshd = Sshd::builder().config(config).start();
+    let second = sshd.dir().join("second");
+    generate_key(&second, "ecdsa", "");
+    let mut options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
+    let error = try_connect(sshd.port(), &options).await.unwrap_err();
+    assert!(error.to_string().contains("accepted, but more is asked for"), "{error}");
+    sshd.authorize(&std::fs::read_to_string(sshd.dir().join("second.pub")).unwrap());
+    options.options.insert("IdentityFile".into(), second.display().to_string());
+    let host = try_connect(sshd.port(), &options).await.unwrap();
+    host.dedicated().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stalled_link_does_not_hang_the_login() {
+    let sshd = Sshd::start();
+    let proxy = Proxy::to(sshd.port());
+    let mut options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
+    options.options.insert("HostKeyAlias".into(), format!("[127.0.0.1]:{}", sshd.port()));
+    proxy.stall(true);
+    tokio::time::pause();
+    let error = try_connect(proxy.port(), &options).await.unwrap_err();
+    assert_eq!(one_line(&error), "cannot reach 127.0.0.1: no answer to the SSH handshake");
+}
+
 struct Agent {
     socket: std::path::PathBuf,
     child: std::process::Child,
@@ -389,6 +445,23 @@ async fn a_cut_link_loses_what_was_in_flight_and_the_next_command_reconnects() {
     assert_eq!(error.retry(), Retry::Safe);
     proxy.refuse(false);
     assert_eq!(run_ok(host.as_ref(), &Command::new(["echo", "again"])).await.unwrap(), "again");
+}
+
+#[tokio::test]
+async fn a_silent_link_is_given_up_by_the_keepalive() {
+    let sshd = Sshd::start();
+    let proxy = Proxy::to(sshd.port());
+    let mut options = options(&sshd, &sshd.client_key(), &sshd.known_hosts());
+    options.options.insert("HostKeyAlias".into(), format!("[127.0.0.1]:{}", sshd.port()));
+    let host = try_connect(proxy.port(), &options).await.unwrap();
+    let process = host.spawn(&Command::new(["sleep", "600"])).await.unwrap();
+    let (_stdin, _stdout, ending) = process.split();
+    proxy.stall(true);
+    // Minutes pass at once.
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    assert!(matches!(ending.await, Err(HostError::Lost { .. })));
+    assert!(began.elapsed() < Duration::from_secs(120));
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Statistics for the planner, which a dump does not carry: without them the first hours are slow.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::try_join_all;
 
@@ -28,35 +29,39 @@ pub(super) async fn analyze(
     // Taken from the end: the largest first.
     tables.reverse();
     let total = tables.len() as u64;
-    let queue = Mutex::new(tables);
-    let workers = (0..jobs.max(1)).map(|_| work(destination, &queue, total, monitor));
-    try_join_all(workers).await.map(drop)
+    let work =
+        Work { destination, queue: Mutex::new(tables), done: AtomicU64::new(0), total, monitor };
+    try_join_all((0..jobs.max(1)).map(|_| work.run())).await.map(drop)
 }
 
-async fn work(
-    destination: &Destination,
-    queue: &Mutex<Vec<String>>,
+/// What the workers share.
+struct Work<'a> {
+    destination: &'a Destination,
+    queue: Mutex<Vec<String>>,
+    done: AtomicU64,
     total: u64,
-    monitor: &dyn Monitor,
-) -> Result<(), DatabaseError> {
-    let session = session::connect(&destination.server, Access::Write).await?;
-    let sql = format!("SET ROLE {}", ident(&destination.owner));
-    session.execute("take on the owner's role", &sql).await?;
-    while let Some((table, left)) = pop(queue) {
-        session.execute("analyze a table", &format!("ANALYZE {table}")).await?;
-        monitor.emit(Event::Progress(Progress {
-            activity: "analyze".into(),
-            detail: Some(table),
-            items_done: total - left,
-            items_total: Some(total),
-            ..Progress::default()
-        }));
-    }
-    Ok(())
+    monitor: &'a dyn Monitor,
 }
 
-fn pop(queue: &Mutex<Vec<String>>) -> Option<(String, u64)> {
-    let mut queue = queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let table = queue.pop()?;
-    Some((table, queue.len() as u64))
+impl Work<'_> {
+    async fn run(&self) -> Result<(), DatabaseError> {
+        let session = session::connect(&self.destination.server, Access::Write).await?;
+        let sql = format!("SET ROLE {}", ident(&self.destination.owner));
+        session.execute("take on the owner's role", &sql).await?;
+        while let Some(table) = self.next() {
+            session.execute("analyze a table", &format!("ANALYZE {table}")).await?;
+            self.monitor.emit(Event::Progress(Progress {
+                activity: "analyze".into(),
+                detail: Some(table),
+                items_done: self.done.fetch_add(1, Ordering::Relaxed) + 1,
+                items_total: Some(self.total),
+                ..Progress::default()
+            }));
+        }
+        Ok(())
+    }
+
+    fn next(&self) -> Option<String> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
 }

@@ -116,8 +116,11 @@ fn cause(stderr: &str) -> String {
             text = rest.to_owned();
         }
     }
-    let detail = lines[first + 1..].iter().take_while(|line| !told(line));
-    if let Some(detail) = detail.into_iter().find_map(|line| line.strip_prefix("DETAIL:")) {
+    let below = lines[first + 1..].iter().take_while(|line| !told(line));
+    let detail = below.into_iter().find_map(|line| {
+        line.strip_prefix("DETAIL:").or_else(|| Some(line.split_once("detail: ")?.1))
+    });
+    if let Some(detail) = detail {
         text.push_str(&format!(" ({})", detail.trim()));
     }
     text
@@ -165,9 +168,15 @@ mod tests {
         assert!(verdict(broken, full).unwrap_err().contains("pg_restore on this server"));
         let gone = verdict((137, ""), dry).unwrap_err();
         assert_eq!(gone, "pg_dump on this server failed with signal 9: it said nothing");
-        let dump =
-            (1, "pg_dump: error: query failed: ERROR:  canceling statement due to lock timeout\n");
-        assert!(verdict(dump, dry).unwrap_err().contains("lock timeout"));
+        let dump = (
+            1,
+            "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout\n\
+             pg_dump: detail: Query was: LOCK TABLE public.tags IN ACCESS SHARE MODE\n",
+        );
+        let locked = verdict(dump, dry).unwrap_err();
+        assert!(locked.ends_with(
+            "statement timeout (Query was: LOCK TABLE public.tags IN ACCESS SHARE MODE)"
+        ));
         assert!(verdict((0, ""), dry).unwrap_err().contains("end of file"));
     }
 

@@ -22,6 +22,8 @@ const TRIES_MAX: u32 = 5;
 const PAUSE_FIRST: Duration = Duration::from_millis(250);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVES_UNANSWERED_MAX: usize = 4;
+/// How long sent bytes may stay unacknowledged: as long as the keepalives wait.
+const SILENCE_MILLIS_MAX: u32 = 75_000;
 
 /// A connection that is logged in. Dropping the last use of it closes it.
 pub(super) struct Link {
@@ -114,6 +116,8 @@ async fn reach(hop: &Hop, below: Option<&Arc<Link>>) -> Result<Stream, HostError
             None => {
                 let stream = TcpStream::connect((host.as_str(), port)).await?;
                 stream.set_nodelay(true)?;
+                // While a write waits no keepalive is sent: then the kernel has to notice.
+                rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENCE_MILLIS_MAX)?;
                 Ok(Box::new(stream) as Stream)
             }
             Some(link) => session::forward_tcp(link.clone(), host, port).await,

@@ -23,7 +23,8 @@ const GLOBAL_KNOWN_HOSTS_DEFAULT: [&str; 2] =
 pub struct Options {
     /// A private key to try first (`--identity`).
     pub identity: Option<PathBuf>,
-    /// Options of ssh_config(5) by name (in any case), stronger than the files: see [`NAMES`].
+    /// Options of ssh_config(5) by name (in any case), stronger than the files; one that is
+    /// not known is an error that lists those that are.
     pub options: BTreeMap<String, String>,
     /// Read instead of `~/.ssh/config` and `/etc/ssh/ssh_config`, like `ssh -F`.
     pub config_file: Option<PathBuf>,

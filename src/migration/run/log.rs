@@ -34,6 +34,11 @@ impl Log {
         &self.run
     }
 
+    /// What a step of the run noted down before its first side effect.
+    pub fn memory(&self, step: &str) -> Option<serde_json::Value> {
+        self.current()?.find(step).map(|state| state.memory.clone())
+    }
+
     /// Whether an unfinished run would go on.
     pub fn is_unfinished(&self) -> bool {
         self.current().is_some_and(|state| !state.ended())

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
-use transhume::database::Access;
-use transhume::database::target::Existing;
+use transhume::database::stream::{self, Snapshot};
+use transhume::database::target::{self, Existing};
+use transhume::database::{Access, inspect};
 use transhume::error::{Advice, Retry, one_line};
 
 use super::copy::portrait;
@@ -99,9 +100,8 @@ fn start(pair: &Pair, destination: &Destination) -> JoinHandle<DatabaseError> {
 /// The target must be known to be half-done; a second try must work and be complete.
 async fn recovers(pair: &Pair, destination: &Destination) {
     let admin = destination.admin_session(Access::Read).await.unwrap();
-    let existing = transhume::database::target::existing(destination, &admin).await.unwrap();
+    let existing = target::existing(destination, &admin).await.unwrap();
     assert!(matches!(&existing, Existing::HalfDone(mark) if mark.run == "run-1"), "{existing:?}");
-    speed_up(&pair.source);
     transfer_well(&pair.source_server(), destination).await;
     assert_eq!(portrait(&pair.target, DATABASE), portrait(&pair.source, DATABASE));
 }
@@ -122,6 +122,7 @@ async fn a_killed_pg_restore_is_the_cause_that_is_told() {
         "pg_restore on this server failed with killed by SIGKILL: it said nothing"
     );
     assert_eq!(portrait(&pair.source, DATABASE), before);
+    speed_up(&pair.source);
     recovers(&pair, &pair.destination()).await;
 }
 
@@ -145,6 +146,7 @@ async fn a_killed_pg_dump_is_the_cause_that_is_told() {
     }
     let error = running.await.unwrap();
     assert_eq!(error.to_string(), "pg_dump on this server failed with signal 9: Killed");
+    speed_up(&pair.source);
     recovers(&pair, &pair.destination()).await;
 }
 
@@ -161,6 +163,7 @@ async fn a_backend_that_dies_during_an_index_build_is_told_and_recovered_from() 
     let error = running.await.unwrap();
     let text = one_line(&error);
     assert!(text.contains("terminating connection due to administrator command"), "{text}");
+    speed_up(&pair.source);
     recovers(&pair, &pair.destination()).await;
 }
 
@@ -182,6 +185,7 @@ async fn a_dropped_copy_leaves_nothing_running() {
         let sessions =
             "SELECT count(*) FROM pg_stat_activity WHERE datname = 'mastodon_production'";
         gone(|| pair.source.sql("postgres", sessions) != "0", "a session on the source").await;
+        speed_up(&pair.source);
         recovers(&pair, &pair.destination()).await;
     }
 }
@@ -208,23 +212,34 @@ async fn a_cut_link_is_told_as_lost_and_the_next_run_starts_over() {
         assert!(one_line(&error).contains("was lost while"), "{}", one_line(&error));
         assert_eq!(portrait(&pair.source, DATABASE), before);
         proxy.refuse(false);
+        speed_up(&pair.source);
         recovers(&pair, &destination).await;
     }
 }
 
 #[tokio::test]
-async fn a_lock_on_the_source_does_not_wait_for_ever() {
+async fn a_lock_on_the_source_does_not_hold_the_copy_up_for_ever() {
     let pair = Pair::start();
-    let holder = session::connect(&pair.source_server(), Access::Write).await.unwrap();
-    holder.execute("lock", "BEGIN; LOCK TABLE public.tags IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let mut options = Options::default();
-    options.stream.lock_wait = Duration::from_millis(300);
     let (source, destination) = (pair.source_server(), pair.destination());
-    let error = transfer(&source, &destination, "run-1", &options, &Silent).await.unwrap_err();
-    assert!(one_line(&error).contains("lock"), "{}", one_line(&error));
+    let reader = session::connect(&source, Access::Read).await.unwrap();
+    let facts = inspect::inspect_database(&reader).await.unwrap();
+    let prepared = target::prepare(&destination, &facts, "run-1").await.unwrap();
+    let snapshot = Snapshot::take(&source).await.unwrap();
+    let holder = session::connect(&source, Access::Write).await.unwrap();
+    holder.execute("lock", "BEGIN; LOCK TABLE public.tags IN ACCESS EXCLUSIVE MODE").await.unwrap();
+
+    let wait = Duration::from_millis(300);
+    let options = stream::Options { lock_wait: wait, ..stream::Options::default() };
+    let copy = stream::copy(&source, &destination, &snapshot, &prepared, &options, &Silent);
+    let error = copy.await.unwrap_err();
+    assert!(
+        one_line(&error).contains("LOCK TABLE public.tags IN ACCESS SHARE MODE"),
+        "{}",
+        one_line(&error)
+    );
     assert!(error.hint().unwrap().contains("pg_locks"), "{:?}", error.hint());
-    drop(holder);
-    transfer_well(&source, &destination).await;
+    drop((holder, snapshot, prepared));
+    recovers(&pair, &destination).await;
 }
 
 /// Every command line and environment on the machine, as any user could have seen it.
@@ -293,4 +308,98 @@ async fn the_password_is_seen_in_no_process_list_no_log_and_no_file_left_behind(
             assert!(!String::from_utf8_lossy(&text).contains(CANARY), "{:?}", entry.path());
         }
     }
+}
+
+/// A small file system that is gone when this is.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// `None` where mounting is not allowed.
+    fn mount(bytes: u64) -> Option<SmallDisk> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "transhume-test"])
+            .arg(dir.path())
+            .output();
+        mounted.is_ok_and(|output| output.status.success()).then_some(SmallDisk(dir))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).output();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_with_more_room_it_works() {
+    let Some(disk) = SmallDisk::mount(40 << 20) else {
+        eprintln!("skipped: no right to mount a file system");
+        return;
+    };
+    let pair = Pair::start();
+    let (space, path) = ("CREATE TABLESPACE small LOCATION", text(disk.0.path()));
+    if let Some((uid, gid)) = crate::harness::postgres::postgres_user() {
+        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
+    }
+    pair.target.sql("postgres", &format!("{space} '{path}'"));
+    // New databases are put where their template is.
+    pair.target.sql("postgres", "ALTER DATABASE template0 SET TABLESPACE small");
+    pair.source.sql(
+        DATABASE,
+        "SET ROLE mastodon; CREATE TABLE treacle AS SELECT i AS id, repeat(md5(i::text), 30) AS x FROM generate_series(1, 30000) i",
+    );
+    let before = portrait(&pair.source, DATABASE);
+    let error = transfer_badly(&pair.source_server(), &pair.destination()).await;
+    assert_eq!(
+        error.to_string(),
+        format!("the disk of 127.0.0.1:{} (this server) is full", pair.target.port())
+    );
+    assert_eq!(portrait(&pair.source, DATABASE), before);
+    speed_up(&pair.source);
+    recovers(&pair, &pair.destination()).await;
+    drop(pair);
+    drop(disk);
+}
+
+#[tokio::test]
+async fn two_at_once_do_not_spoil_each_other() {
+    let pair = Pair::start();
+    slow_down(&pair.source, Slow::Data);
+    let first = start(&pair, &pair.destination());
+    under_way(&pair.target, "transhume pg_restore", "COPY%treacle%").await;
+    let error = transfer_badly(&pair.source_server(), &pair.destination()).await;
+    assert!(error.to_string().contains("another transhume"), "{error}");
+    assert!(!first.is_finished());
+    first.abort();
+}
+
+#[tokio::test]
+async fn progress_names_the_table_and_counts_the_bytes() {
+    use transhume::event::{Event, Recorder};
+
+    let pair = Pair::start();
+    slow_down(&pair.source, Slow::Data);
+    pair.source.sql(DATABASE, "DELETE FROM treacle WHERE id > 15");
+    let recorder = Recorder::default();
+    let options = Options::default();
+    let (source, destination) = (pair.source_server(), pair.destination());
+    let done = transfer(&source, &destination, "run-1", &options, &recorder).await.unwrap();
+    let progress: Vec<_> = recorder
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::Progress(progress) => Some(progress),
+            _ => None,
+        })
+        .collect();
+    let of = |activity: &str| {
+        progress.iter().filter(|one| one.activity == activity).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of("database").last().unwrap().bytes_done, done.copied.bytes);
+    let counted = of("compare").pop().unwrap();
+    assert_eq!(Some(counted.items_done), counted.items_total);
+    let analyzed = of("analyze").pop().unwrap();
+    assert_eq!(Some(analyzed.items_done), analyzed.items_total);
 }

@@ -28,6 +28,7 @@ pub struct Sshd {
 pub struct Builder {
     config: Vec<String>,
     env: Vec<String>,
+    password: Option<String>,
 }
 
 impl Builder {
@@ -43,6 +44,14 @@ impl Builder {
         self
     }
 
+    /// Gives the user of the test a password that only this server knows: it runs with an
+    /// /etc/shadow of its own, which takes root. To be combined with `PasswordAuthentication yes`
+    /// or `UsePAM yes`.
+    pub fn password(mut self, password: &str) -> Self {
+        self.password = Some(password.to_owned());
+        self
+    }
+
     pub fn start(self) -> Sshd {
         make_privilege_separation_dir();
         let dir = tempfile::Builder::new().prefix("sshd-").tempdir().expect("a directory");
@@ -54,6 +63,9 @@ impl Builder {
         let keys = dir.path().join("authorized_keys");
         std::fs::copy(dir.path().join("client_key.pub"), &keys).expect("the key can be copied");
         std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).expect("chmod");
+        if let Some(password) = &self.password {
+            write_shadow(dir.path(), password);
+        }
         for _ in 0..STARTS_MAX {
             // Between choosing a port and listening on it somebody else may have taken it.
             let port = free_port();
@@ -206,6 +218,15 @@ LogLevel VERBOSE
     std::fs::write(dir.join("sshd_config"), text).expect("the directory is ours");
 }
 
+fn write_shadow(dir: &Path, password: &str) {
+    let user = tool(Command::new("id").arg("-un"));
+    let hash = tool(Command::new("openssl").args(["passwd", "-6", password]));
+    let path = dir.join("shadow");
+    std::fs::write(&path, format!("{}:{}:19000:0:99999:7:::\n", user.trim(), hash.trim()))
+        .expect("the directory is ours");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+}
+
 /// An environment variable that every command of this server has.
 fn marker(dir: &Path) -> String {
     format!("TRANSHUME_TEST_SSHD={}", dir.display())
@@ -214,7 +235,16 @@ fn marker(dir: &Path) -> String {
 /// Starts the server; `None` if it ended instead of answering.
 fn launch(dir: &Path, port: u16) -> Option<Child> {
     let log = File::create(dir.join("log")).expect("the directory is ours");
-    let mut child = Command::new("/usr/sbin/sshd")
+    let shadow = dir.join("shadow");
+    let mut command = if shadow.exists() {
+        let script = r#"mount --bind "$1" /etc/shadow && shift && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh"]).arg(shadow).arg("/usr/sbin/sshd");
+        command
+    } else {
+        Command::new("/usr/sbin/sshd")
+    };
+    let mut child = command
         .args(["-D", "-e", "-f"])
         .arg(dir.join("sshd_config"))
         .stdin(Stdio::null())

@@ -211,6 +211,8 @@ impl Side {
         table.insert("root".into(), text(&self.live()));
         table.insert("user".into(), self.user.clone().into());
         table.insert("unit_dir".into(), text(&self.unit_dir()));
+        table.insert("cron_dir".into(), text(&self.dir.join("etc")));
+        table.insert("work_dir".into(), text(&self.dir.join("var/lib/transhume")));
         let program = |name| words(vec![self.program(name).display().to_string()]);
         table.insert("systemctl".into(), program("systemctl"));
         table.insert("crontab".into(), program("crontab"));

@@ -87,6 +87,8 @@ async fn route(application: &Application, request: Request<Incoming>) -> Result<
     }
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     match (request.method().clone(), segments.as_slice()) {
+        (Method::GET, [""]) => front_page(application).await,
+        (Method::GET, ["actor"]) => instance_actor(application).await,
         (Method::GET, ["api", "v1" | "v2", "instance"]) => instance(application).await,
         (Method::GET, ["api", "v1", "statuses", id]) => show_status(application, id).await,
         (Method::GET, ["api", "v1", "timelines", "public"]) => public_timeline(application).await,
@@ -108,6 +110,23 @@ async fn health(application: &Application) -> Result<Answer, Problem> {
     application.database().await?.simple_query("SELECT 1").await?;
     redis::cmd("PING").query_async::<String>(&mut application.redis().await?).await?;
     Ok(answer(StatusCode::OK, "text/plain", "OK"))
+}
+
+async fn front_page(application: &Application) -> Result<Answer, Problem> {
+    let count = "SELECT count(*) FROM statuses WHERE deleted_at IS NULL";
+    let statuses: i64 = application.database().await?.query_one(count, &[]).await?.get(0);
+    let page = format!("<!doctype html><title>{}</title>{statuses} posts", application.domain);
+    Ok(answer(StatusCode::OK, "text/html; charset=utf-8", &page))
+}
+
+/// The actor that signs what the instance itself fetches; its key is that of the first account.
+async fn instance_actor(application: &Application) -> Result<Answer, Problem> {
+    let query = "SELECT public_key FROM accounts WHERE domain IS NULL ORDER BY id LIMIT 1";
+    let key: String = application.database().await?.query_one(query, &[]).await?.get(0);
+    let id = format!("https://{}/actor", application.domain);
+    let owner = json!({ "id": format!("{id}#main-key"), "owner": id, "publicKeyPem": key });
+    let actor = json!({ "id": id, "type": "Application", "publicKey": owner });
+    Ok(answer(StatusCode::OK, "application/activity+json; charset=utf-8", &actor.to_string()))
 }
 
 async fn instance(application: &Application) -> Result<Answer, Problem> {

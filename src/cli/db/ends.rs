@@ -1,0 +1,123 @@
+//! From two connection strings to two servers that can be talked to.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::database::conninfo::Conninfo;
+use crate::database::target::Destination;
+use crate::database::{Server, passfile};
+use crate::event::{Event, Monitor};
+use crate::host::local::Local;
+use crate::host::ssh::{self, NoPrompt, Prompt, TerminalPrompt};
+use crate::host::{Address, Command, Host, RunAs, run};
+
+use super::super::{Exit, Failure};
+use super::{Arguments, failure};
+
+pub(super) struct Ends {
+    pub source: Server,
+    pub destination: Destination,
+    /// Whether the copy goes through SSH.
+    pub through_ssh: bool,
+}
+
+pub(super) async fn connect(arguments: &Arguments, monitor: &dyn Monitor) -> Result<Ends, Failure> {
+    let source = server(&arguments.source, &arguments.source_bin_dir, arguments, monitor).await?;
+    let target = server(&arguments.target, &arguments.target_bin_dir, arguments, monitor).await?;
+    let mut destination = Destination::new(target);
+    if let Some(owner) = &arguments.owner {
+        destination.owner.clone_from(owner);
+    }
+    destination.create_role = arguments.create_role;
+    destination.replace.clone_from(&arguments.replace);
+    let destination = destination.with_admin(&arguments.admin_user).await;
+    let through_ssh = [&arguments.source, &arguments.target].iter().any(|text| is_remote(text));
+    Ok(Ends { source, destination, through_ssh })
+}
+
+fn is_remote(text: &str) -> bool {
+    text.starts_with("ssh://")
+}
+
+async fn server(
+    text: &str,
+    bin_dir: &Option<String>,
+    arguments: &Arguments,
+    monitor: &dyn Monitor,
+) -> Result<Server, Failure> {
+    let info = Conninfo::parse(text).map_err(failure)?;
+    let Some(user) = info.user else {
+        return Err(Failure::message(
+            Exit::Usage,
+            "a connection string does not say which role to log in as",
+            Some("add `user=mastodon`, or the like".into()),
+        ));
+    };
+    if info.password.is_some() {
+        let text = "a password on the command line can be read by everybody on this machine: \
+                    ~/.pgpass is the place for it";
+        monitor.emit(Event::Note { text: text.into() });
+    }
+    let host = host(info.ssh.as_deref(), arguments).await?;
+    let password = info
+        .password
+        .or_else(|| passfile::find(&passwords(), &info.address, &info.database, &user));
+    let os_user = match (&info.address, &password) {
+        (Address::Unix { .. }, None) if exists(&*host, &user).await? => RunAs::User(user.clone()),
+        _ => RunAs::Login,
+    };
+    Ok(Server {
+        host,
+        address: info.address,
+        database: info.database,
+        user,
+        password,
+        os_user,
+        bin_dir: bin_dir.clone(),
+    })
+}
+
+async fn host(machine: Option<&str>, arguments: &Arguments) -> Result<Arc<dyn Host>, Failure> {
+    let Some(machine) = machine else { return Ok(Arc::new(Local::new())) };
+    let destination: ssh::Destination = format!("ssh://{machine}").parse().map_err(|error| {
+        let error: ssh::destination::NotADestination = error;
+        Failure::message(Exit::Usage, error.to_string(), None)
+    })?;
+    let options = ssh::Options {
+        identity: arguments.identity.clone(),
+        options: ssh_options(&arguments.ssh_option)?,
+        ..ssh::Options::default()
+    };
+    let prompt: Arc<dyn Prompt> =
+        if std::io::stdin().is_terminal() { Arc::new(TerminalPrompt) } else { Arc::new(NoPrompt) };
+    let host = ssh::connect(&destination, &options, prompt).await;
+    Ok(host.map_err(|error| Failure::new(Exit::Failed, error))?)
+}
+
+fn ssh_options(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let split = |text: &String| match text.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        None => Err(Failure::message(
+            Exit::Usage,
+            format!("`{text}` is not an SSH option: KEY=VALUE"),
+            None,
+        )),
+    };
+    texts.iter().map(split).collect()
+}
+
+/// The operator's password file; empty where there is none.
+fn passwords() -> String {
+    let named = std::env::var_os("PGPASSFILE").map(PathBuf::from);
+    let usual = || std::env::home_dir().map(|home| home.join(".pgpass"));
+    let path = named.or_else(usual).unwrap_or_default();
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// Whether the machine has an operating system user of that name.
+async fn exists(host: &dyn Host, user: &str) -> Result<bool, Failure> {
+    let output = run(host, &Command::new(["id", "-u", "--", user])).await;
+    Ok(output.map_err(|error| Failure::new(Exit::Failed, error))?.success())
+}

@@ -1,0 +1,55 @@
+//! `transhume sync`: a media pass while the old server is live.
+
+use crate::event::{Event, Level};
+use crate::migration::facts;
+use crate::migration::steps::media::{Pass, pass};
+
+use super::display::Display;
+use super::{Common, Exit, Failure, setup};
+
+/// Copy what is new in the media while the old server is live; repeat it as often as you like.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume sync              copy what is new or changed
+  transhume sync --dry-run    only count it")]
+pub(super) struct Arguments {
+    /// Change nothing; tell how much there is to copy.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
+    let config = setup::config(common.config.as_deref())?;
+    let display = Display::new(common, None)?;
+    let world = setup::world(config, display.monitor()).await?;
+    world.monitor.emit(Event::RunStarted { run: "sync".into(), verb: "sync".into() });
+    let gathered = facts::gather(&world).await;
+    let Some(facts) = gathered.facts else {
+        let refusals = gathered.findings.into_iter();
+        refusals
+            .filter(|finding| finding.level == Level::Refusal)
+            .for_each(|finding| world.monitor.emit(finding.into()));
+        display.close("sync", Exit::Refused);
+        return Ok(Exit::Refused);
+    };
+    let kind = if arguments.dry_run { Pass::Check } else { Pass::Base };
+    let passed = pass(&world, &facts, kind, &*world.monitor).await;
+    let outcome = match passed {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            display.close("sync", Exit::Failed);
+            return Err(Failure::of_step(Exit::Failed, "the pass stopped".into(), error));
+        }
+    };
+    let exit = match &outcome {
+        Some(outcome) if outcome.problems_total > 0 => Exit::Problems,
+        Some(_) | None => Exit::Done,
+    };
+    display.close("sync", exit);
+    match outcome {
+        Some(outcome) if !common.json => print!("{}", outcome.stats),
+        Some(_) => {}
+        None => println!("The media are in object storage and stay there."),
+    }
+    Ok(exit)
+}

@@ -1,0 +1,85 @@
+//! `transhume verify`: compare both servers, change nothing.
+
+use crate::database::compare::{self, compare};
+use crate::event::{Event, Level};
+use crate::instance::redis::{self, Link};
+use crate::migration::facts::{self, Facts};
+use crate::migration::steps::media::{Pass, pass};
+use crate::migration::world::World;
+use crate::units::counted;
+
+use super::display::Display;
+use super::{Common, Exit, Failure, setup};
+
+/// Compare database, Redis and media of both servers, and change nothing. Both must be at rest.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> {
+    let config = setup::config(common.config.as_deref())?;
+    let display = Display::new(common, None)?;
+    let world = setup::world(config, display.monitor()).await?;
+    let gathered = facts::gather(&world).await;
+    let Some(facts) = gathered.facts else {
+        let refusals = gathered.findings.into_iter();
+        refusals
+            .filter(|finding| finding.level == Level::Refusal)
+            .for_each(|finding| world.monitor.emit(finding.into()));
+        display.flush();
+        return Ok(Exit::Refused);
+    };
+    let mut told = Vec::new();
+    let mut differences = database(&world, &facts, &mut told).await?;
+    differences += redis(&world, &facts, &mut told).await?;
+    differences += media(&world, &facts, &mut told).await?;
+    for text in told {
+        world.monitor.emit(Event::Note { text });
+    }
+    display.flush();
+    Ok(if differences == 0 { Exit::Done } else { Exit::Problems })
+}
+
+async fn database(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u64, Failure> {
+    let target = &facts.destination.server;
+    let options = compare::Options::default();
+    let compared = compare(&facts.database, target, None, options, &*world.monitor).await;
+    let compared = compared.map_err(|error| Failure::new(Exit::Failed, error))?;
+    for difference in &compared.differences {
+        problem(world, "database", difference.to_string());
+    }
+    told.push(format!("database: {compared}"));
+    Ok(compared.differences.len() as u64)
+}
+
+async fn redis(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u64, Failure> {
+    let fail = |error| Failure::new(Exit::Failed, error);
+    let mut differences = 0;
+    for pair in &facts.redis {
+        let source = Link::connect(world.source.host(), &pair.source, None).await.map_err(fail)?;
+        let target = Link::connect(world.target.host(), &pair.target, None).await.map_err(fail)?;
+        let namespace = pair.source.namespace.as_deref();
+        let found = redis::verify(&source, &target, namespace).await.map_err(fail)?;
+        found.told.into_iter().for_each(|text| problem(world, "redis", text));
+        told.push(format!("redis: {} the same", counted(found.keys, "key")));
+        differences += found.differences;
+    }
+    Ok(differences)
+}
+
+async fn media(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u64, Failure> {
+    let passed = pass(world, facts, Pass::Check, &*world.monitor).await;
+    let outcome = passed.map_err(|error| {
+        Failure::of_step(Exit::Failed, "the media cannot be compared".into(), error)
+    })?;
+    let Some(outcome) = outcome else { return Ok(0) };
+    let missing = outcome.stats.transferred_files;
+    if missing > 0 {
+        problem(world, "media", format!("{} missing or different", counted(missing, "file")));
+    }
+    told.push(format!("media: {} looked at", counted(outcome.stats.source_files, "file")));
+    Ok(missing + outcome.problems_total)
+}
+
+fn problem(world: &World, subject: &str, text: String) {
+    world.monitor.emit(Event::Problem { subject: subject.into(), text, remedy: None });
+}

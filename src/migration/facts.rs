@@ -1,0 +1,193 @@
+//! What both servers are, found by looking, and whether a move can work: everything that the
+//! steps need to know, and the findings for the operator. Changes nothing.
+
+mod databases;
+mod machines;
+mod stores;
+
+use std::sync::Arc;
+
+use crate::database::Server;
+use crate::database::target::Destination;
+use crate::error::Advice;
+use crate::event::Finding;
+use crate::instance::cron::Cron;
+use crate::instance::env_file::EnvFile;
+use crate::instance::environment::{self, Environment};
+use crate::instance::fence::Fence;
+use crate::instance::layout::{Layout, MediaRoot};
+use crate::instance::services::{self, Systemd, Unit};
+use crate::instance::stores::{Domains, RedisAddress, domains};
+
+use super::world::{Machine, World};
+
+/// What the steps need to know.
+pub struct Facts {
+    pub domains: Domains,
+    /// The units of the source, as they are now.
+    pub units: Vec<Unit>,
+    pub environment: Environment,
+    /// The source's `.env.production` with what the target has of its own.
+    pub target_env: EnvFile,
+    /// Absent where uploads are kept in object storage.
+    pub media: Option<MediaPaths>,
+    pub database: Server,
+    pub destination: Destination,
+    pub redis: Vec<RedisPair>,
+    pub search: bool,
+}
+
+/// The media directories of both sides.
+pub struct MediaPaths {
+    pub source: MediaRoot,
+    pub target: MediaRoot,
+}
+
+/// A Redis database and where it goes.
+pub struct RedisPair {
+    pub source: RedisAddress,
+    pub target: RedisAddress,
+}
+
+/// What a look gave: facts where all that a move cannot do without was found.
+pub struct Gathered {
+    pub facts: Option<Arc<Facts>>,
+    pub findings: Vec<Finding>,
+}
+
+/// Collects findings while it looks.
+struct Look<'a> {
+    world: &'a World,
+    findings: Vec<Finding>,
+}
+
+/// Looks at both servers.
+pub async fn gather(world: &World) -> Gathered {
+    let mut look = Look { world, findings: Vec::new() };
+    let facts = look.all().await.map(Arc::new);
+    look.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    Gathered { facts, findings: look.findings }
+}
+
+impl Look<'_> {
+    async fn all(&mut self) -> Option<Facts> {
+        let reachable = self.machines().await;
+        if !reachable {
+            return None;
+        }
+        let layout = self.layouts().await;
+        let units = self.units().await?;
+        let environment = self.environment(&units, layout.as_ref()).await?;
+        let Some(domains) = domains(&environment) else {
+            let remedy = "set it in .env.production; it must never change afterwards";
+            self.refuse("domain", "LOCAL_DOMAIN is not set", Some(remedy.into()));
+            return None;
+        };
+        let target_env = environment.file.with(&self.world.config.target.env);
+        let target_env = self.keep("target.env", target_env)?;
+        let databases = self.databases(&environment, &target_env).await;
+        let redis = self.redis(&environment, &target_env).await;
+        let media = self.media(&environment, &target_env).await;
+        self.nginx().await;
+        let search = self.search(&environment);
+        let (database, destination) = databases?;
+        Some(Facts {
+            domains,
+            units,
+            environment,
+            target_env,
+            media: media?,
+            database,
+            destination,
+            redis: redis?,
+            search,
+        })
+    }
+
+    /// Mastodon's units on both sides; those of the source.
+    async fn units(&mut self) -> Option<Vec<Unit>> {
+        let world = self.world;
+        for machine in world.machines() {
+            let found = services::discover(machine.host(), &machine.systemd()).await;
+            let subject = format!("units on {}", machine.host.name());
+            let units = self.keep(&subject, found)?;
+            let is_source = std::ptr::eq(machine, &world.source);
+            let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+            if !names.is_empty() {
+                self.findings.push(Finding::ok(&subject, names.join(", ")));
+            } else if is_source || !world.config.copy.systemd {
+                let remedy = if is_source {
+                    "set `source.units` to the names of Mastodon's units"
+                } else {
+                    "install them there, or set `copy.systemd = true`"
+                };
+                self.refuse(&subject, "there is none of Mastodon's units", Some(remedy.into()));
+            }
+            if is_source && names.is_empty() {
+                return None;
+            }
+        }
+        let units = services::discover(world.source.host(), &world.source.systemd()).await;
+        self.keep("units", units)
+    }
+
+    async fn environment(
+        &mut self,
+        units: &[Unit],
+        layout: Option<&Layout>,
+    ) -> Option<Environment> {
+        let source = &self.world.source;
+        let path = source.side.env_path();
+        let read = environment::read(source.host(), &path, units).await;
+        let environment = self.keep(".env.production", read)?;
+        let version = layout.and_then(|layout| layout.version.as_ref());
+        self.findings.extend(environment.findings(version));
+        Some(environment)
+    }
+
+    /// The value, or a refusal that says why there is none.
+    fn keep<T, E: Advice + 'static>(&mut self, subject: &str, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                let text = crate::error::one_line(&error);
+                self.refuse(subject, &text, error.hint());
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, subject: &str, text: &str, remedy: Option<String>) {
+        self.findings.push(Finding::refusal(subject, text, remedy));
+    }
+
+    fn warn(&mut self, subject: &str, text: String, remedy: &str) {
+        self.findings.push(Finding::warning(subject, text, Some(remedy.into())));
+    }
+
+    fn ok(&mut self, subject: &str, text: impl Into<String>) {
+        self.findings.push(Finding::ok(subject, text));
+    }
+}
+
+impl Machine {
+    /// How its units are reached.
+    pub fn systemd(&self) -> Systemd {
+        Systemd {
+            systemctl: self.side.systemctl.clone(),
+            unit_dir: self.side.unit_dir.clone(),
+            patterns: self.side.units.clone(),
+        }
+    }
+
+    /// What is fenced on it.
+    pub fn fence(&self) -> Fence {
+        let cron = Cron {
+            user: self.side.user.clone(),
+            root: self.side.root.clone(),
+            crontab: self.side.crontab.clone(),
+            system_dir: self.side.cron_dir.clone(),
+        };
+        Fence { systemd: self.systemd(), cron }
+    }
+}

@@ -1,0 +1,151 @@
+//! The database, in mode `stream`: made, filled and compared.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::Scene;
+use crate::database::target::{self, Mark, MarkState};
+use crate::database::{self, DatabaseError};
+use crate::migration::step::{Check, Step, StepError};
+
+pub struct Database {
+    pub scene: Scene,
+    /// What the comparison of this process saw.
+    evidence: Mutex<Option<String>>,
+}
+
+impl Database {
+    pub fn new(scene: Scene) -> Self {
+        Database { scene, evidence: Mutex::default() }
+    }
+
+    async fn mark(&self) -> Result<Option<Mark>, DatabaseError> {
+        let mark = target::mark(&self.scene.facts.destination).await?;
+        Ok(mark.filter(|mark| mark.run == self.scene.run))
+    }
+
+    fn seen(&self) -> String {
+        let evidence = self.evidence.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        evidence.clone().unwrap_or_else(|| "marked as copied and compared by this run".into())
+    }
+}
+
+#[async_trait]
+impl Step for Database {
+    fn id(&self) -> &'static str {
+        "database"
+    }
+
+    fn title(&self) -> String {
+        "Copy the database and compare it".into()
+    }
+
+    async fn check(&self) -> Result<Check, StepError> {
+        Ok(match self.mark().await? {
+            Some(mark) if mark.state == MarkState::Complete => Check::AlreadyTrue(self.seen()),
+            Some(_) | None => Check::Needed,
+        })
+    }
+
+    async fn run(&self, _: &Value) -> Result<(), StepError> {
+        let Scene { world, facts, run, .. } = &self.scene;
+        let options = database::Options {
+            stream: database::stream::Options {
+                jobs: world.config.database.jobs,
+                ..Default::default()
+            },
+            ..Default::default()
+        };
+        let (source, target) = (&facts.database, &facts.destination);
+        let done = database::transfer(source, target, run, &options, &*world.monitor).await?;
+        for problem in done.copied.problems {
+            world.monitor.emit(crate::event::Event::Problem {
+                subject: "database".into(),
+                text: problem,
+                remedy: None,
+            });
+        }
+        if let Some(comparison) = done.comparison {
+            if !comparison.is_equal() {
+                return Err(different(&comparison));
+            }
+            *self.evidence.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
+                Some(format!("compared: {comparison}"));
+        }
+        Ok(())
+    }
+
+    async fn verify(&self) -> Result<String, StepError> {
+        match self.mark().await? {
+            Some(mark) if mark.state == MarkState::Complete => Ok(self.seen()),
+            Some(_) | None => Err(StepError::new("the copy was not completed", None)),
+        }
+    }
+
+    /// Drops the copy, and nothing that is not this run's copy.
+    async fn undo(&self, _: &Value) -> Result<(), StepError> {
+        let (destination, run) = (&self.scene.facts.destination, &self.scene.run);
+        let complete = self.mark().await?.is_some_and(|mark| mark.state == MarkState::Complete);
+        if complete {
+            target::set_mark(destination, &Mark::new(run, MarkState::Failed)).await?;
+        }
+        target::discard(destination, Some(run)).await?;
+        Ok(())
+    }
+}
+
+fn different(comparison: &database::compare::Comparison) -> StepError {
+    const TOLD_MAX: usize = 10;
+    let told: Vec<String> =
+        comparison.differences.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+    let more = comparison.differences.len().saturating_sub(TOLD_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    StepError::new(
+        format!("the copy differs from the source: {}{more}", told.join("; ")),
+        Some("does anything else write to the source's database? stop it and run this again"),
+    )
+}
+
+/// The copy becomes Mastodon's: our mark gives way to the comment that the source has.
+pub struct Adopt(pub Scene);
+
+#[async_trait]
+impl Step for Adopt {
+    fn id(&self) -> &'static str {
+        "adopt"
+    }
+
+    fn title(&self) -> String {
+        "Hand database and Redis of the new server over to Mastodon".into()
+    }
+
+    async fn check(&self) -> Result<Check, StepError> {
+        Ok(Check::Needed)
+    }
+
+    async fn run(&self, _: &Value) -> Result<(), StepError> {
+        let Scene { world, facts, run, .. } = &self.0;
+        let session = database::session::connect(&facts.database, database::Access::Read).await?;
+        let source = database::inspect::inspect_database(&session).await?;
+        target::remove_mark(&facts.destination, &source).await?;
+        for pair in &facts.redis {
+            let target = super::redis::link(&world.target, &pair.target).await?;
+            crate::instance::redis::forget(&target, run).await?;
+        }
+        Ok(())
+    }
+
+    async fn verify(&self) -> Result<String, StepError> {
+        match target::mark(&self.0.facts.destination).await? {
+            None => Ok("no mark of ours is left".into()),
+            Some(_) => Err(StepError::new("our mark is still on the database", None)),
+        }
+    }
+
+    /// Past the point of no return: never called.
+    async fn undo(&self, _: &Value) -> Result<(), StepError> {
+        Ok(())
+    }
+}

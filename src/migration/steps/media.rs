@@ -1,0 +1,196 @@
+//! The media: a pass while the old server is live, the final pass in the window, and a look at
+//! everything once the new server is up.
+
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::Scene;
+use crate::event::{Event, Monitor};
+use crate::media::{self, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner};
+use crate::migration::facts::{Facts, MediaPaths};
+use crate::migration::step::{Check, Step, StepError};
+use crate::migration::world::World;
+use crate::units::{Bytes, counted};
+
+/// Which pass a step makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// The old server is live.
+    Base,
+    /// It is fenced: what users deleted goes too, whatever `media.delete` says of other passes.
+    Final,
+    /// Both sides are looked at; nothing is copied.
+    Check,
+}
+
+pub struct Media {
+    scene: Scene,
+    pass: Pass,
+    evidence: Mutex<Option<String>>,
+}
+
+impl Media {
+    pub fn new(scene: Scene, pass: Pass) -> Self {
+        Media { scene, pass, evidence: Mutex::default() }
+    }
+}
+
+/// Both ends of a pass, for `sync` as well.
+pub async fn endpoints(
+    world: &World,
+    paths: &MediaPaths,
+) -> Result<(Endpoint, Endpoint, Owner), StepError> {
+    let real = |root: &crate::instance::layout::MediaRoot| {
+        root.there.as_ref().map_or_else(|| root.path.clone(), |dir| dir.real.clone())
+    };
+    let config = &world.config.media;
+    let source = match &world.source.side.host {
+        None => Endpoint::local(real(&paths.source)),
+        Some(_) => {
+            let helper = world.source.media_helper(config.transport).await?;
+            Endpoint::remote(
+                world.source.host.clone(),
+                real(&paths.source),
+                config.transport,
+                helper,
+                crate::host::RunAs::Login,
+                config.connections,
+            )?
+        }
+    };
+    let target = &world.target;
+    if target.side.host.is_none() {
+        let owner = Owner::Named { user: target.side.user.clone(), group: None };
+        return Ok((source, Endpoint::local(real(&paths.target)), owner));
+    }
+    let helper = target.media_helper(config.transport).await?;
+    // The helper writes as Mastodon's user; an SFTP session writes as whoever logs in.
+    let (user, owner) = match &helper {
+        Some(_) => (target.mastodon(), Owner::Writer),
+        None => {
+            let owner = Owner::Named { user: target.side.user.clone(), group: None };
+            (crate::host::RunAs::Login, owner)
+        }
+    };
+    let target = Endpoint::remote(
+        target.host.clone(),
+        real(&paths.target),
+        config.transport,
+        helper,
+        user,
+        config.connections,
+    )?;
+    Ok((source, target, owner))
+}
+
+/// One pass as the configuration says.
+pub async fn pass(
+    world: &World,
+    facts: &Facts,
+    pass: Pass,
+    monitor: &dyn Monitor,
+) -> Result<Option<Outcome>, StepError> {
+    let Some(paths) = &facts.media else { return Ok(None) };
+    let (source, target, owner) = endpoints(world, paths).await?;
+    let config = &world.config.media;
+    let options = Options {
+        dry_run: pass == Pass::Check,
+        delete: match pass {
+            Pass::Base => config.delete,
+            Pass::Final => true,
+            Pass::Check => false,
+        },
+        max_delete: Some(DeleteLimit::Percent(config.max_delete_percent)),
+        exclude: config.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
+        bwlimit: config.bwlimit,
+        owner,
+        ..Options::default()
+    };
+    let outcome: Result<Outcome, MediaError> =
+        media::sync(&source, &target, &options, monitor).await;
+    Ok(Some(outcome?))
+}
+
+#[async_trait]
+impl Step for Media {
+    fn id(&self) -> &'static str {
+        match self.pass {
+            Pass::Base => "media",
+            Pass::Final => "media-final",
+            Pass::Check => "media-check",
+        }
+    }
+
+    fn title(&self) -> String {
+        match self.pass {
+            Pass::Base => "Copy the media while the old server is live",
+            Pass::Final => "Copy what changed in the media since",
+            Pass::Check => "Look at all media on both sides once more",
+        }
+        .into()
+    }
+
+    async fn check(&self) -> Result<Check, StepError> {
+        Ok(match &self.scene.facts.media {
+            Some(_) => Check::Needed,
+            None => Check::NotApplicable("the media are in object storage and stay there".into()),
+        })
+    }
+
+    async fn run(&self, _: &Value) -> Result<(), StepError> {
+        let Scene { world, facts, .. } = &self.scene;
+        let Some(outcome) = pass(world, facts, self.pass, &*world.monitor).await? else {
+            return Ok(());
+        };
+        let stats = &outcome.stats;
+        let copied = counted(stats.transferred_files, "file");
+        let evidence = match self.pass {
+            Pass::Base | Pass::Final => {
+                format!("{copied} copied, {}", Bytes(stats.literal_bytes + stats.matched_bytes))
+            }
+            Pass::Check if stats.transferred_files == 0 => {
+                format!("{} of the old server are all there", counted(stats.source_files, "file"))
+            }
+            Pass::Check => format!("{copied} of the old server are missing or differ"),
+        };
+        if self.pass == Pass::Check && stats.transferred_files > 0 {
+            let text = evidence.clone();
+            let remedy = Some("`transhume files` copies what is missing".into());
+            world.monitor.emit(Event::Problem { subject: "media".into(), text, remedy });
+        }
+        if self.pass == Pass::Final && outcome.problems_total > 0 {
+            let what = counted(outcome.problems_total, "file");
+            return Err(StepError::new(
+                format!("{what} could not be copied with the old server at rest"),
+                Some("the problems above name them; mend their modes or exclude them"),
+            ));
+        }
+        *self.evidence.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(evidence);
+        Ok(())
+    }
+
+    /// After a pass that copied, both sides are scanned again: a pass must find nothing to do.
+    async fn verify(&self) -> Result<String, StepError> {
+        let Scene { world, facts, .. } = &self.scene;
+        let evidence =
+            self.evidence.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let evidence = evidence.unwrap_or_default();
+        if self.pass != Pass::Final {
+            return Ok(evidence);
+        }
+        let again = pass(world, facts, Pass::Check, &crate::event::Silent).await?;
+        let left = again.map_or(0, |outcome| outcome.stats.transferred_files);
+        if left > 0 {
+            let what = counted(left, "file");
+            return Err(StepError::new(format!("{what} still differ after the pass"), None));
+        }
+        Ok(format!("{evidence}; scanned again: no difference"))
+    }
+
+    /// Copied media stay: the next pass goes on from them.
+    async fn undo(&self, _: &Value) -> Result<(), StepError> {
+        Ok(())
+    }
+}
