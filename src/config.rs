@@ -64,6 +64,8 @@ pub struct Side {
     /// Where the system's own crontabs are.
     pub cron_dir: String,
     pub tootctl: Vec<String>,
+    /// Runs Ruby code in Mastodon (`rails runner`).
+    pub rails: Vec<String>,
     pub nginx: Nginx,
     pub database: SideDatabase,
     pub redis_url: Option<Secret>,
@@ -214,6 +216,7 @@ impl Default for Side {
             crontab: words(&["crontab"]),
             cron_dir: "/etc".into(),
             tootctl: words(&["bin/tootctl"]),
+            rails: words(&["bin/rails"]),
             nginx: Nginx::default(),
             database: SideDatabase::default(),
             redis_url: None,

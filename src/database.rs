@@ -3,9 +3,10 @@
 //!
 //! In flow two [`Server`]s (how to reach each, and as whom); out flow events, a database that is a
 //! copy of the source as one snapshot saw it, and a [`compare::Comparison`]. The source is only
-//! read. The story, in order: [`inspect`] → [`preflight`] → [`target::prepare`] → [`stream::copy`]
-//! → [`compare::compare`] → [`target::finish`]. It knows nothing of Mastodon apart from a few
-//! well-known sore spots in [`risks`], and nothing of plans, configs or the other engines.
+//! read. The story, in order: [`check`](check()) → [`target::prepare`] → [`stream::copy`] →
+//! [`compare::compare`] → [`target::set_mark`]; [`transfer`](transfer()) tells it in one call. It
+//! knows nothing of Mastodon apart from a sore spot in [`risks`], and nothing of plans, configs or
+//! the other engines.
 
 mod check;
 pub mod compare;

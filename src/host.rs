@@ -8,6 +8,7 @@
 pub mod command;
 pub mod fake;
 pub mod files;
+pub mod gone;
 pub mod helper;
 pub mod local;
 pub mod pipe;

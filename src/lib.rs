@@ -1,6 +1,6 @@
 //! transhume moves a live Mastodon server to a new machine.
 //!
-//! The layers, lowest first; each imports only from those before it (`tests/layers.rs` enforces it):
+//! The layers, lowest first; each imports only from those before it (`tests/all/layers.rs` enforces it):
 //! vocabulary ([`error`], [`event`], [`secret`], [`units`], [`config`], [`journal`]) → [`wire`] →
 //! [`host`] → the engines [`media`], [`database`] and [`instance`], which know nothing of each
 //! other → [`migration`] → [`render`] → [`cli`]. ARCHITECTURE.md tells the story.

@@ -1,6 +1,6 @@
 //! `transhume check`: a read-only look at both servers.
 
-use crate::event::{Finding, Level};
+use crate::event::{Finding, Level, Monitor};
 use crate::migration::facts;
 use crate::render;
 use crate::render::view;
@@ -30,6 +30,12 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
         Level::Warning => Exit::Problems,
         Level::Refusal => Exit::Refused,
     })
+}
+
+/// Tells why a verb cannot begin.
+pub(super) fn tell_refusals(monitor: &dyn Monitor, findings: Vec<Finding>) {
+    let refusals = findings.into_iter().filter(|finding| finding.level == Level::Refusal);
+    refusals.for_each(|finding| monitor.emit(finding.into()));
 }
 
 /// Findings as the renderer takes them.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use crate::config::DatabaseMode;
 use crate::database::preflight::TARGET;
+use crate::database::stream::Compression;
 use crate::database::target::{self, Destination};
-use crate::database::{self, DatabaseError, Server, Transferred, stream};
+use crate::database::{self, DatabaseError, Server, Transferred};
 use crate::event::{Event, Finding, Level, Monitor};
 use crate::units::{Bytes, duration};
 
@@ -47,9 +48,13 @@ pub(super) struct Arguments {
     /// Indexes built [default: one for each core] and tables compared [default: 2] at the same time
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
-    /// How hard pg_dump compresses, 0 (not at all) to 9 [default: 1 through SSH, else 0]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=9))]
-    level: Option<u32>,
+    /// How hard to compress what goes through SSH, 0 for not at all [default: 3]. With the helper a
+    /// level of zstd, without it one of gzip (1 to 9) [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
+    level: Option<i32>,
+    /// Put nothing on the other machine: pg_dump compresses by itself, which takes longer
+    #[arg(long)]
+    no_helper: bool,
     /// Do not compare afterwards
     #[arg(long)]
     no_verify: bool,
@@ -169,9 +174,15 @@ fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
     match arguments.mode {
         DatabaseMode::Stream => {}
     }
-    let compression = match arguments.level.unwrap_or(u32::from(ends.through_ssh)) {
-        0 => stream::Compression::None,
-        level => stream::Compression::Archive { level },
+    let compression = match (arguments.level, &ends.unpacker) {
+        (Some(0), _) => Compression::None,
+        (None, _) if !ends.through_ssh => Compression::None,
+        (level, Some(helper)) => {
+            Compression::Helper { helper: helper.clone(), level: level.unwrap_or(3) }
+        }
+        (level, None) => {
+            Compression::Archive { level: level.unwrap_or(1).clamp(1, 9).unsigned_abs() }
+        }
     };
     let mut options = database::Options::default();
     options.stream.compression = compression;

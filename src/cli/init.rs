@@ -71,7 +71,9 @@ fn text(arguments: &Arguments, found: &layout::Layout, units: &[Unit]) -> String
          # public_addresses = [\"203.0.113.7\", \"2001:db8::7\"]\n\n\
          # Values of .env.production that differ on the new server.\n\
          [target.env]\n# DB_HOST = \"/var/run/postgresql\"\n# DB_PASS = \"\"\n\n\
-         [media]\n# delete = false\n# bwlimit = 20000000\n\n\
+         [media]\n\
+         # What is deleted here between two passes goes there too: safe while nothing else is kept in\n\
+         # the new server's media directory.\n# delete = true\n# bwlimit = 20000000\n\n\
          # Files beside Mastodon that come along.\n\
          [copy]\n# nginx = true\n# systemd = true\n# certificates = [\"/etc/letsencrypt/live/example.com\"]\n",
         if names.is_empty() { "none".to_owned() } else { names.join(" ") },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::event::{Event, Finding, Level};
 use crate::migration::plan::Plan;
 use crate::migration::run::{self, Cause, Ending, Log, Options, RunError};
+use crate::migration::state::Phase;
 use crate::migration::world::World;
 use crate::migration::{facts, recipe};
 
@@ -35,6 +36,12 @@ pub(super) struct RollbackArguments {
     yes: bool,
 }
 
+#[derive(Clone, Copy)]
+enum Verb {
+    Migrate,
+    Rollback,
+}
+
 /// What both verbs work with.
 struct Setting {
     world: World,
@@ -43,12 +50,17 @@ struct Setting {
 }
 
 impl Setting {
-    async fn open(common: &Common) -> Result<Setting, Failure> {
+    async fn open(common: &Common, verb: Verb) -> Result<Setting, Failure> {
         let config = setup::config(common.config.as_deref())?;
         setup::state_dir(&config)?;
         let events = config.state_dir.join("events.jsonl");
         let display = Display::new(common, Some(&events))?;
-        let world = setup::world(config, display.monitor()).await?;
+        let world = match verb {
+            Verb::Migrate => setup::world(config, display.monitor()).await.map_err(|failure| {
+                failure.with_hint("an unfinished move is undone by `transhume rollback`")
+            })?,
+            Verb::Rollback => setup::world_to_undo(config, display.monitor()).await?,
+        };
         let log =
             Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
         Ok(Setting { world, log: Arc::new(log), display })
@@ -72,8 +84,11 @@ impl Setting {
 }
 
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
-    let setting = Setting::open(common).await?;
+    let setting = Setting::open(common, Verb::Migrate).await?;
     let Setting { world, log, display } = &setting;
+    if is_finished(log, &world.job()) {
+        return already_done(&setting);
+    }
     setting.begin("migrate");
     let resuming = log.is_unfinished();
     let gathered = facts::gather(world).await;
@@ -98,7 +113,7 @@ pub(super) async fn rollback(
     arguments: RollbackArguments,
     common: &Common,
 ) -> Result<Exit, Failure> {
-    let setting = Setting::open(common).await?;
+    let setting = Setting::open(common, Verb::Rollback).await?;
     let Setting { world, log, display } = &setting;
     if !log.is_unfinished() {
         return Err(Failure::new(Exit::Usage, RunError::NothingToUndo));
@@ -112,7 +127,7 @@ pub(super) async fn rollback(
             None,
         ));
     }
-    let gathered = facts::gather(world).await;
+    let gathered = facts::gather_to_undo(world).await;
     let Some(facts) = gathered.facts else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
@@ -120,6 +135,18 @@ pub(super) async fn rollback(
     let token = interrupt::token()?;
     let ending = run::rollback(&plan, log, &*world.monitor, &token).await;
     conclude(&setting, ending, Exit::Done)
+}
+
+/// Whether the last run completed this very move. It is not begun again: the old server is fenced.
+fn is_finished(log: &Log, job: &str) -> bool {
+    log.current()
+        .is_some_and(|state| state.job == job && matches!(state.phase, Phase::Finished { .. }))
+}
+
+fn already_done(setting: &Setting) -> Result<Exit, Failure> {
+    note(setting, "This move is done; `transhume report` tells what happened.".into());
+    setting.display.flush();
+    Ok(Exit::Done)
 }
 
 /// Tells what was found. A run that goes on finds its own work, and the old server stopped: that

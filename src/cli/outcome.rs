@@ -83,6 +83,11 @@ impl Failure {
         }
     }
 
+    /// The message with its causes on one line.
+    pub fn text(&self) -> String {
+        crate::error::one_line(self.error.as_ref())
+    }
+
     pub fn exit(&self) -> Exit {
         self.exit
     }

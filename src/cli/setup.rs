@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::{Config, ConfigError, Side};
-use crate::event::Monitor;
+use crate::event::{Event, Monitor};
 use crate::host::Host;
+use crate::host::gone::Gone;
 use crate::host::local::Local;
 use crate::host::ssh::destination::NotADestination;
 use crate::host::ssh::{self, Destination, NoPrompt, Prompt, TerminalPrompt};
@@ -55,12 +56,42 @@ pub(super) async fn world(config: Config, monitor: Arc<dyn Monitor>) -> Result<W
     Ok(World::new(config, source, target, monitor, owner))
 }
 
+/// Connects to both servers, and does without the target if that cannot be reached: the old
+/// server can be put back all the same.
+pub(super) async fn world_to_undo(
+    config: Config,
+    monitor: Arc<dyn Monitor>,
+) -> Result<World, Failure> {
+    state_dir(&config)?;
+    let owner = owner(&config.state_dir)?;
+    let source = host(&config.source).await?;
+    let target = match host(&config.target).await {
+        Ok(target) => target,
+        Err(failure) => {
+            let name = destination(&config.target)?.map_or_else(String::new, |place| place.host);
+            monitor.emit(Event::Problem {
+                subject: name.clone(),
+                text: format!("{}; the old server is put back without it", failure.text()),
+                remedy: Some("when it is there again, `transhume rollback` clears it".into()),
+            });
+            Arc::new(Gone::new(name))
+        }
+    };
+    Ok(World::new(config, source, target, monitor, owner))
+}
+
+fn destination(side: &Side) -> Result<Option<Destination>, Failure> {
+    let parse = |text: &String| {
+        text.parse().map_err(|error: NotADestination| {
+            let hint = Some("correct `host` in transhume.toml".to_owned());
+            Failure::message(Exit::Usage, error.to_string(), hint)
+        })
+    };
+    side.host.as_ref().map(parse).transpose()
+}
+
 async fn host(side: &Side) -> Result<Arc<dyn Host>, Failure> {
-    let Some(text) = &side.host else { return Ok(Arc::new(Local::new())) };
-    let destination: Destination = text.parse().map_err(|error: NotADestination| {
-        let hint = Some("correct `host` in transhume.toml".to_owned());
-        Failure::message(Exit::Usage, error.to_string(), hint)
-    })?;
+    let Some(destination) = destination(side)? else { return Ok(Arc::new(Local::new())) };
     let options = ssh::Options {
         identity: side.identity.clone(),
         options: side.ssh_options.clone(),

@@ -1,11 +1,11 @@
 //! `transhume sync`: a media pass while the old server is live.
 
-use crate::event::{Event, Level};
+use crate::event::Event;
 use crate::migration::facts;
 use crate::migration::steps::media::{Pass, pass};
 
 use super::display::Display;
-use super::{Common, Exit, Failure, setup};
+use super::{Common, Exit, Failure, check, setup};
 
 /// Copy what is new in the media while the old server is live; repeat it as often as you like.
 #[derive(Debug, clap::Args)]
@@ -25,10 +25,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     world.monitor.emit(Event::RunStarted { run: "sync".into(), verb: "sync".into() });
     let gathered = facts::gather(&world).await;
     let Some(facts) = gathered.facts else {
-        let refusals = gathered.findings.into_iter();
-        refusals
-            .filter(|finding| finding.level == Level::Refusal)
-            .for_each(|finding| world.monitor.emit(finding.into()));
+        check::tell_refusals(&*world.monitor, gathered.findings);
         display.close("sync", Exit::Refused);
         return Ok(Exit::Refused);
     };

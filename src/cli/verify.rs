@@ -1,7 +1,7 @@
 //! `transhume verify`: compare both servers, change nothing.
 
 use crate::database::compare::{self, compare};
-use crate::event::{Event, Level};
+use crate::event::Event;
 use crate::instance::redis::{self, Link};
 use crate::migration::facts::{self, Facts};
 use crate::migration::steps::media::{Pass, pass};
@@ -9,7 +9,7 @@ use crate::migration::world::World;
 use crate::units::counted;
 
 use super::display::Display;
-use super::{Common, Exit, Failure, setup};
+use super::{Common, Exit, Failure, check, setup};
 
 /// Compare database, Redis and media of both servers, and change nothing. Both must be at rest.
 #[derive(Debug, clap::Args)]
@@ -21,10 +21,7 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
     let world = setup::world(config, display.monitor()).await?;
     let gathered = facts::gather(&world).await;
     let Some(facts) = gathered.facts else {
-        let refusals = gathered.findings.into_iter();
-        refusals
-            .filter(|finding| finding.level == Level::Refusal)
-            .for_each(|finding| world.monitor.emit(finding.into()));
+        check::tell_refusals(&*world.monitor, gathered.findings);
         display.flush();
         return Ok(Exit::Refused);
     };

@@ -1,6 +1,7 @@
-//! A small file on a machine for as long as we hold it: a password file, an archive of index
-//! definitions. It is 0600 from its first byte, its content goes through standard input, and it
-//! disappears when we let go of it, also when we are killed or the link is cut.
+//! What is on a machine for as long as we hold it: a small file (a password file, an archive of
+//! index definitions), or a program at work. A file is 0600 from its first byte, and its content
+//! goes through standard input. File and program are gone when we let go, also when we are killed
+//! or the link is cut.
 
 use std::time::Duration;
 
@@ -13,13 +14,16 @@ use crate::host::{Command, Ended, Host, HostError, Output, RunAs};
 /// How long a machine may take to write or remove the file.
 const FILE_WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// The end of standard input is the sign to remove the file. A process apart waits for it, because
-/// the shell itself may be killed when its caller is dropped. `$1` is the content's length.
+/// The end of standard input is the sign to let go. A process apart waits for it, because the
+/// shell itself may be killed when its caller is dropped. `$1` is the content's length; `$2`, if
+/// not empty, names the only kind of process to end, whose id is in the file by then.
 const HOLD: &str = r#"umask 077
 f=$(mktemp "${TMPDIR:-/tmp}/transhume.XXXXXXXX") || exit 71
 exec 3<&0
 head -c "$1" <&3 >"$f"
-( cat <&3; rm -f -- "$f" ) >/dev/null 2>&1 &
+( cat <&3
+  if [ -n "$2" ] && p=$(cat "$f") && [ "$(cat "/proc/$p/comm")" = "$2" ]; then kill "$p"; fi
+  rm -f -- "$f" ) >/dev/null 2>&1 &
 [ "$(wc -c <"$f")" -eq "$1" ] || exit 71
 printf '%s\n' "$f"
 exec 3<&-
@@ -40,7 +44,17 @@ impl HeldFile {
         user: &RunAs,
         content: &[u8],
     ) -> Result<HeldFile, HostError> {
-        let command = Command::script(HOLD, &[&content.len().to_string()]).run_as(user.clone());
+        HeldFile::hold(host, user, content, "").await
+    }
+
+    async fn hold(
+        host: &dyn Host,
+        user: &RunAs,
+        content: &[u8],
+        ends: &str,
+    ) -> Result<HeldFile, HostError> {
+        let length = content.len().to_string();
+        let command = Command::script(HOLD, &[&length, ends]).run_as(user.clone());
         let (mut stdin, stdout, ending) = host.spawn(&command).await?.split();
         let write = async {
             // A script that ends early says why by its exit.
@@ -78,6 +92,28 @@ impl HeldFile {
             // the same.
             Ok(Err(_)) | Err(_) => Ok(()),
         }
+    }
+}
+
+/// Holds a program whose standard input is data, so that its end cannot be the sign to stop: when
+/// this is dropped, we are killed or the link is cut, the program is ended.
+pub struct Leash(HeldFile);
+
+impl Leash {
+    /// A leash for one `program` of `user`.
+    pub async fn tie(host: &dyn Host, user: &RunAs, program: &str) -> Result<Leash, HostError> {
+        HeldFile::hold(host, user, b"", program).await.map(Leash)
+    }
+
+    /// `command` on the leash.
+    pub fn command(&self, command: Command) -> Command {
+        const TELL: &str = r#"echo "$$" >"$1"; shift; exec "$@""#;
+        command.wrapped(["sh", "-c", TELL, "sh", self.0.path()])
+    }
+
+    /// Lets the program go; it has ended.
+    pub async fn release(self) -> Result<(), HostError> {
+        self.0.release().await
     }
 }
 
@@ -126,6 +162,28 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         file.release().await.unwrap();
         assert!(!Path::new(&path).exists());
+    }
+
+    #[tokio::test]
+    async fn a_program_on_the_leash_ends_when_we_are_dropped() {
+        let host = Local::new();
+        let leash = Leash::tie(&host, &RunAs::Login, "sleep").await.unwrap();
+        let command = leash.command(Command::new(["sleep", "600"]));
+        let (stdin, _stdout, ending) = host.spawn(&command).await.unwrap().split();
+        let path = leash.0.path().to_owned();
+        for _ in 0..500 {
+            // The shell has become the program.
+            let pid = std::fs::read_to_string(&path).unwrap();
+            let comm = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim()));
+            if comm.is_ok_and(|comm| comm.trim() == "sleep") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        drop(leash);
+        assert_eq!(ending.await.unwrap().exit, crate::host::Exit::Signal("TERM".into()));
+        drop(stdin);
+        assert!(gone(&path).await, "{path} is still there");
     }
 
     #[tokio::test]

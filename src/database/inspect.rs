@@ -64,6 +64,8 @@ pub struct DatabaseFacts {
     pub other_objects: i64,
     /// Roles, beside the owner, that were granted something: grants are not copied.
     pub grantees: Vec<String>,
+    /// Indexes that never became valid: left out by pg_dump.
+    pub invalid_indexes: Vec<String>,
     /// `ALTER DATABASE … SET`: not part of a dump.
     pub settings: Vec<String>,
 }

@@ -300,6 +300,14 @@ fn disk(facts: &Facts, found: &mut Vec<Finding>) {
 }
 
 fn left_behind(facts: &Facts, found: &mut Vec<Finding>) {
+    if !facts.database.invalid_indexes.is_empty() {
+        let names = facts.database.invalid_indexes.join(", ");
+        found.push(Finding::warning(
+            "invalid indexes",
+            format!("of no use on the source, and not copied: {names}"),
+            Some("REINDEX or DROP them on the source".into()),
+        ));
+    }
     if !facts.database.grantees.is_empty() {
         found.push(Finding::warning(
             "grants",
@@ -367,6 +375,7 @@ mod tests {
                 tables: Vec::new(),
                 other_objects: 0,
                 grantees: Vec::new(),
+                invalid_indexes: Vec::new(),
                 settings: Vec::new(),
             },
             dump: Version(150_018),

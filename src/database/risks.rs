@@ -99,7 +99,7 @@ async fn unique_text_indexes(session: &Session) -> Result<Vec<UniqueIndex>, Data
          FROM pg_index x
          JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
          JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace
-         WHERE x.indisunique AND t.relkind IN ('r', 'm') AND i.relkind = 'i'
+         WHERE x.indisunique AND x.indisvalid AND t.relkind IN ('r', 'm') AND i.relkind = 'i'
            AND EXISTS (SELECT FROM unnest(x.indcollation) c WHERE c <> 0) AND {}
          ORDER BY 7, 1, 2",
         inspect::ours("t.oid", "pg_class")

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::host::helper::Helper;
 use crate::host::{Address, Host, RunAs};
 use crate::secret::Secret;
 
@@ -20,6 +21,9 @@ pub struct Server {
     pub os_user: RunAs,
     /// Where `pg_dump` and its like are, if not on the PATH.
     pub bin_dir: Option<String>,
+    /// Our helper on `host`: it reaches the socket as `os_user`. Whoever that is must be able to
+    /// run it. Without it the socket sees the login user.
+    pub helper: Option<Helper>,
 }
 
 impl Server {

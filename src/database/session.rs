@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
 
-use crate::host::{Address, Stream};
+use crate::host::{Address, RunAs, Stream, helper};
 
 use super::{DatabaseError, Server, SqlError, Version};
 
@@ -58,7 +58,14 @@ pub async fn connect(server: &Server, access: Access) -> Result<Session, Databas
 }
 
 async fn stream_to(server: &Server) -> Result<Stream, crate::host::HostError> {
-    server.host.connect(&server.address).await
+    match (&server.address, &server.os_user, &server.helper) {
+        (Address::Unix { .. }, user @ (RunAs::User(_) | RunAs::Root), Some(helper)) => {
+            helper::connect_as(&*server.host, helper, user, &server.address).await
+        }
+        (Address::Unix { .. } | Address::Tcp { .. }, _, _) => {
+            server.host.connect(&server.address).await
+        }
+    }
 }
 
 /// A setting that PostgreSQL keeps for whoever sets it at login, and that no pooler passes on.

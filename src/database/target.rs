@@ -82,9 +82,14 @@ impl Destination {
     pub async fn with_admin(self, os_user: &str) -> Destination {
         const MAY_CREATE: &str =
             "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user";
-        if let Ok(session) = self.admin_session(Access::Read).await
-            && let Ok(true) = session.value("read the rights of the role", MAY_CREATE, &[]).await
-        {
+        let may_create = match self.admin_session(Access::Read).await {
+            Ok(session) => session.value("read the rights of the role", MAY_CREATE, &[]).await,
+            // A role that is to be made cannot log in yet.
+            Err(DatabaseError::Login { .. }) if self.create_role => Ok(false),
+            Err(error) => Err(error),
+        };
+        // What went wrong is told when the login is needed.
+        if may_create.unwrap_or(true) {
             return self;
         }
         let address = match &self.server.address {

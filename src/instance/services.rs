@@ -107,7 +107,9 @@ impl Advice for ServiceError {
     fn retry(&self) -> Retry {
         match self {
             ServiceError::Host(error) => error.retry(),
-            ServiceError::NotReached { .. } => Retry::Unknown,
+            // It was watched for as long as the operator allows: waiting again only lengthens the
+            // downtime.
+            ServiceError::NotReached { .. } => Retry::Never,
             ServiceError::StartFailed { .. } => Retry::Safe,
         }
     }

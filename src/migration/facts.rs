@@ -59,11 +59,22 @@ pub struct Gathered {
 struct Look<'a> {
     world: &'a World,
     findings: Vec<Finding>,
+    /// Only what undoing needs, which the target may be missing for.
+    to_undo: bool,
 }
 
 /// Looks at both servers.
 pub async fn gather(world: &World) -> Gathered {
-    let mut look = Look { world, findings: Vec::new() };
+    look(world, false).await
+}
+
+/// Looks at what undoing needs to know. Does without the target where it must.
+pub async fn gather_to_undo(world: &World) -> Gathered {
+    look(world, true).await
+}
+
+async fn look(world: &World, to_undo: bool) -> Gathered {
+    let mut look = Look { world, findings: Vec::new(), to_undo };
     let facts = look.all().await.map(Arc::new);
     look.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Gathered { facts, findings: look.findings }
@@ -72,7 +83,7 @@ pub async fn gather(world: &World) -> Gathered {
 impl Look<'_> {
     async fn all(&mut self) -> Option<Facts> {
         let reachable = self.machines().await;
-        if !reachable {
+        if !reachable && !self.to_undo {
             return None;
         }
         let layout = self.layouts().await;
@@ -110,8 +121,13 @@ impl Look<'_> {
         for machine in world.machines() {
             let found = services::discover(machine.host(), &machine.systemd()).await;
             let subject = format!("units on {}", machine.host.name());
-            let units = self.keep(&subject, found)?;
             let is_source = std::ptr::eq(machine, &world.source);
+            let Some(units) = self.keep(&subject, found) else {
+                if self.to_undo && !is_source {
+                    continue;
+                }
+                return None;
+            };
             let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
             if !names.is_empty() {
                 self.findings.push(Finding::ok(&subject, names.join(", ")));
@@ -126,9 +142,23 @@ impl Look<'_> {
             if is_source && names.is_empty() {
                 return None;
             }
+            if !is_source {
+                self.idle_target(&subject, &units);
+            }
         }
         let units = services::discover(world.source.host(), &world.source.systemd()).await;
         self.keep("units", units)
+    }
+
+    /// There are never two Sidekiqs for one domain: the new one is started by the move.
+    fn idle_target(&mut self, subject: &str, units: &[Unit]) {
+        let running: Vec<&str> =
+            units.iter().filter(|unit| unit.is_running()).map(|unit| unit.name.as_str()).collect();
+        if !running.is_empty() {
+            let text = format!("running already: {}", running.join(", "));
+            let remedy = format!("stop them there: `systemctl stop {}`", running.join(" "));
+            self.refuse(subject, &text, Some(remedy));
+        }
     }
 
     async fn environment(

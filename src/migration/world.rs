@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::config::{Config, Side};
-use crate::event::Monitor;
-use crate::host::{Host, RunAs};
+use tokio::sync::OnceCell;
+
+use crate::config::{Config, Side, Transport};
+use crate::event::{Event, Monitor};
+use crate::host::helper::{self, Helper, HelperError, Reach};
+use crate::host::{Command, Host, RunAs};
 
 /// Everything that the steps share. Cheap to clone.
 #[derive(Clone)]
@@ -33,11 +36,12 @@ impl std::ops::Deref for World {
 pub struct Machine {
     pub host: Arc<dyn Host>,
     pub side: Side,
+    helper: OnceCell<Helper>,
 }
 
 impl Machine {
     pub fn new(host: Arc<dyn Host>, side: Side) -> Self {
-        Machine { host, side }
+        Machine { host, side, helper: OnceCell::new() }
     }
 
     pub fn host(&self) -> &dyn Host {
@@ -56,13 +60,33 @@ impl Machine {
 }
 
 impl Machine {
-    /// The command that starts the file engine's helper there, where one may be used.
+    /// Our helper on that machine, for every user of it; installed at the first call and reused
+    /// by later runs.
+    pub async fn helper(&self) -> Result<&Helper, HelperError> {
+        let base = self.work_path("helper");
+        let install = || helper::install(self.host(), Reach::Everyone { base });
+        self.helper.get_or_try_init(install).await
+    }
+
+    /// The command that starts the file engine's helper there. `None` where the operator wants
+    /// SFTP, or where no helper can be had and SFTP will do; the monitor is told why.
     pub async fn media_helper(
         &self,
-        transport: crate::config::Transport,
-    ) -> Result<Option<crate::host::Command>, super::step::StepError> {
-        let _ = transport;
-        Ok(None)
+        transport: Transport,
+        monitor: &dyn Monitor,
+    ) -> Result<Option<Command>, HelperError> {
+        if transport == Transport::Sftp {
+            return Ok(None);
+        }
+        match self.helper().await {
+            Ok(helper) => Ok(Some(helper.command(["files"]))),
+            Err(error) if transport == Transport::Auto => {
+                let text = crate::error::one_line(&error);
+                monitor.emit(Event::Note { text });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

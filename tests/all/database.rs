@@ -3,6 +3,7 @@
 mod copy;
 mod differences;
 mod faults;
+mod helped;
 mod kinds;
 mod refusals;
 mod verb;
@@ -11,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use transhume::database::target::Destination;
 use transhume::database::{DatabaseError, Options, Server, Transferred, session, transfer};
 use transhume::event::Silent;
@@ -70,6 +72,21 @@ pub fn server(cluster: &Postgres, host: Arc<dyn Host>) -> Server {
         password: Some(Secret::new(PASSWORD)),
         os_user: RunAs::Login,
         bin_dir: Some(text(cluster.bin_dir())),
+        helper: None,
+    }
+}
+
+/// An sshd whose logins have a cache directory of their own: a helper goes there.
+pub struct Machine {
+    pub sshd: Sshd,
+    pub cache: TempDir,
+}
+
+impl Machine {
+    pub fn start() -> Machine {
+        let cache = tempfile::tempdir_in("/var/tmp").unwrap();
+        let sshd = Sshd::builder().env("XDG_CACHE_HOME", &text(cache.path())).start();
+        Machine { sshd, cache }
     }
 }
 

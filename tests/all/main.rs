@@ -11,6 +11,7 @@ mod instance_network;
 mod instance_system;
 mod layers;
 mod media;
+mod migrate;
 mod render;
 mod sandbox;
 mod ssh;

@@ -65,7 +65,7 @@ fn what_a_careless_move_leaves_undone_is_found() {
     let hidden = "find . -type f -perm 600 -name '*.jpg' | head -n 1 | xargs chmod 644";
     run(Command::new("sh").args(["-c", hidden]).current_dir(new.media()));
     fs::write(new.media().join("site_uploads/stray"), "stray").unwrap();
-    new.redis.cli(&["DEL", "cache:empty"]);
+    new.redis.cli(&["DEL", "odd:empty"]);
     let job = old.redis.cli(&["ZRANGE", "schedule", "0", "0"]);
     new.redis.cli(&["RPUSH", "queue:unheard-of", &job]);
     check(old.systemctl(&["unmask", "mastodon-streaming.service"]));
@@ -78,7 +78,7 @@ fn what_a_careless_move_leaves_undone_is_found() {
         "schema missing: CREATE UNIQUE INDEX index_statuses_on_uri",
         "mode: 384",
         "\"site_uploads/stray\" appeared",
-        "Redis key cache:empty is missing",
+        "Redis key odd:empty is missing",
         "0 times done, 2 times waiting",
         "mastodon-streaming.service is active",
     ] {
@@ -149,6 +149,7 @@ fn copy(sandbox: &Sandbox) {
     new.postgres.sql(DATABASE, "ANALYZE");
     run(Command::new("cp").arg("-a").arg(old.media()).arg(new.media()));
     let port = old.redis.port().to_string();
+    old.redis.cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
     new.redis.cli(&["CONFIG", "SET", "masterauth", old.redis.password().unwrap()]);
     new.redis.cli(&["REPLICAOF", "127.0.0.1", &port]);
     wait_for("Redis being copied", Duration::from_secs(20), || {

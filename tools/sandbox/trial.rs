@@ -3,12 +3,14 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::harness::process;
 use crate::harness::sandbox::{Options, Sandbox};
 use crate::signals::Interrupted;
 use crate::up::keep_temporary_files_in;
@@ -79,7 +81,7 @@ struct Run {
 /// Runs `transhume migrate --yes` and prints its steps as they end.
 fn migrate(sandbox: &Sandbox, request: &Request, interrupted: &Interrupted) -> Result<Run, String> {
     fs::create_dir_all(&request.keep).map_err(|error| error.to_string())?;
-    let events = request.keep.join("events.jsonl");
+    let events = request.keep.join("output.jsonl");
     let mut copy =
         File::create(&events).map_err(|error| format!("{}: {error}", events.display()))?;
     let started = Instant::now();
@@ -87,11 +89,14 @@ fn migrate(sandbox: &Sandbox, request: &Request, interrupted: &Interrupted) -> R
         .arg("--config")
         .arg(sandbox.config_path())
         .args(["--json", "migrate", "--yes"])
+        // A Ctrl-C reaches it once: through us.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|error| format!("cannot start {}: {error}", request.program.display()))?;
     let stdout = child.stdout.take().ok_or("its output")?;
+    pass_on(interrupted.clone(), child.id());
     let mut run = Run::default();
     for line in BufReader::new(stdout).lines() {
         let line = line.map_err(|error| error.to_string())?;
@@ -99,18 +104,27 @@ fn migrate(sandbox: &Sandbox, request: &Request, interrupted: &Interrupted) -> R
         if let Ok(event) = serde_json::from_str::<Value>(&line) {
             show(&event, &mut run);
         }
-        if interrupted.is_set() {
-            interrupt(&mut child);
-        }
     }
     let status = child.wait().map_err(|error| error.to_string())?;
     run.millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    if status.success() { Ok(run) } else { Err(format!("transhume migrate: {status}")) }
+    // 3 is done, with problems listed; what is wrong is for the verification to find.
+    if matches!(status.code(), Some(0 | 3)) {
+        Ok(run)
+    } else {
+        Err(format!("transhume migrate: {status}"))
+    }
 }
 
-/// Passes a TERM on; a Ctrl-C on the terminal reaches the child by itself, and twice is harmless.
-fn interrupt(child: &mut Child) {
-    crate::harness::process::signal(child.id(), rustix::process::Signal::INT);
+/// Interrupts `child` once when we are; the thread ends with the child, or with us.
+fn pass_on(interrupted: Interrupted, child: u32) {
+    std::thread::spawn(move || {
+        while process::alive(child) {
+            if interrupted.is_set() {
+                return process::signal(child, rustix::process::Signal::INT);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
 }
 
 fn show(event: &Value, run: &mut Run) {

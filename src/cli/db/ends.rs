@@ -1,40 +1,91 @@
 //! From two connection strings to two servers that can be talked to.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::database::conninfo::Conninfo;
 use crate::database::target::Destination;
 use crate::database::{Server, passfile};
+use crate::error::one_line;
 use crate::event::{Event, Monitor};
+use crate::host::helper::{Helper, Reach, install};
 use crate::host::local::Local;
-use crate::host::ssh::{self, NoPrompt, Prompt, TerminalPrompt};
+use crate::host::ssh;
 use crate::host::{Address, Command, Host, RunAs, run};
 
+use super::super::setup::prompt;
 use super::super::{Exit, Failure};
 use super::{Arguments, failure};
+
+/// Where the helper lies when more than one user has to run it.
+const HELPER_DIR: &str = "/var/lib/transhume/bin";
 
 pub(super) struct Ends {
     pub source: Server,
     pub destination: Destination,
     /// Whether the copy goes through SSH.
     pub through_ssh: bool,
+    /// Our helper on the target, where whoever runs pg_restore can run it.
+    pub unpacker: Option<Helper>,
 }
 
 pub(super) async fn connect(arguments: &Arguments, monitor: &dyn Monitor) -> Result<Ends, Failure> {
-    let source = server(&arguments.source, &arguments.source_bin_dir, arguments, monitor).await?;
-    let target = server(&arguments.target, &arguments.target_bin_dir, arguments, monitor).await?;
+    let mut source =
+        server(&arguments.source, &arguments.source_bin_dir, arguments, monitor).await?;
+    let mut target =
+        server(&arguments.target, &arguments.target_bin_dir, arguments, monitor).await?;
+    let through_ssh = [&arguments.source, &arguments.target].iter().any(|text| is_remote(text));
+    if needs_bridge(&source) {
+        source.helper = helper(arguments, &source, reach(&source.os_user), monitor).await;
+    }
+    if needs_bridge(&target) || through_ssh {
+        target.helper = helper(arguments, &target, reach(&target.os_user), monitor).await;
+    }
+    let unpacker = target.helper.clone();
     let mut destination = Destination::new(target);
     if let Some(owner) = &arguments.owner {
         destination.owner.clone_from(owner);
     }
     destination.create_role = arguments.create_role;
     destination.replace.clone_from(&arguments.replace);
-    let destination = destination.with_admin(&arguments.admin_user).await;
-    let through_ssh = [&arguments.source, &arguments.target].iter().any(|text| is_remote(text));
-    Ok(Ends { source, destination, through_ssh })
+    let mut destination = destination.with_admin(&arguments.admin_user).await;
+    if let Some(admin) = &mut destination.admin {
+        admin.helper = helper(arguments, admin, reach(&admin.os_user), monitor).await;
+    }
+    Ok(Ends { source, destination, through_ssh, unpacker })
+}
+
+/// Whether the login is through a socket that has to see another user than the one logged in.
+fn needs_bridge(server: &Server) -> bool {
+    matches!(server.address, Address::Unix { .. }) && server.os_user != RunAs::Login
+}
+
+fn reach(user: &RunAs) -> Reach {
+    match user {
+        RunAs::Login => Reach::Login,
+        RunAs::Root | RunAs::User(_) => Reach::Everyone { base: HELPER_DIR.into() },
+    }
+}
+
+/// Our helper on the machine of `server`; where there is none, why is told.
+async fn helper(
+    arguments: &Arguments,
+    server: &Server,
+    reach: Reach,
+    monitor: &dyn Monitor,
+) -> Option<Helper> {
+    if arguments.no_helper {
+        return None;
+    }
+    match install(&*server.host, reach).await {
+        Ok(helper) => Some(helper),
+        Err(error) => {
+            let text = format!("no helper on {}: {}", server.host.name(), one_line(&error));
+            monitor.emit(Event::Note { text });
+            None
+        }
+    }
 }
 
 fn is_remote(text: &str) -> bool {
@@ -76,6 +127,7 @@ async fn server(
         password,
         os_user,
         bin_dir: bin_dir.clone(),
+        helper: None,
     })
 }
 
@@ -90,9 +142,7 @@ async fn host(machine: Option<&str>, arguments: &Arguments) -> Result<Arc<dyn Ho
         options: ssh_options(&arguments.ssh_option)?,
         ..ssh::Options::default()
     };
-    let prompt: Arc<dyn Prompt> =
-        if std::io::stdin().is_terminal() { Arc::new(TerminalPrompt) } else { Arc::new(NoPrompt) };
-    let host = ssh::connect(&destination, &options, prompt).await;
+    let host = ssh::connect(&destination, &options, prompt()).await;
     Ok(host.map_err(|error| Failure::new(Exit::Failed, error))?)
 }
 

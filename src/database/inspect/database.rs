@@ -21,6 +21,7 @@ pub async fn inspect_database(session: &Session) -> Result<DatabaseFacts, Databa
         tables: tables(session).await?,
         other_objects: session.value("count the other objects", OTHER_OBJECTS, &[]).await?,
         grantees: names(session, "list the grants", GRANTEES).await?,
+        invalid_indexes: names(session, "list the invalid indexes", INVALID_INDEXES).await?,
         settings: names(session, "list the database settings", SETTINGS).await?,
     })
 }
@@ -140,6 +141,9 @@ const GRANTEES: &str = "
     WHERE d.datname = current_database() AND a.grantee NOT IN (0, c.relowner, d.datdba)
       AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
     ORDER BY 1";
+
+const INVALID_INDEXES: &str = "
+    SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid ORDER BY 1";
 
 const SETTINGS: &str = "
     SELECT unnest(s.setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase

@@ -1,6 +1,7 @@
 //! What the ends of `pg_dump` and `pg_restore` mean, and which of two failures is the cause of the
 //! other. Pure.
 
+use crate::host::pipe::EXIT_TRUNCATED;
 use crate::host::{Ended, Exit, HostError};
 
 use super::super::tools::Tool;
@@ -69,7 +70,9 @@ fn ran_dry(restore: &Ended) -> bool {
         "could not find block ID",
         "unexpected end",
     ];
-    complaints.iter().any(|complaint| restore.stderr_tail.contains(complaint))
+    // The helper on the way: the stream broke off.
+    restore.exit == Exit::Code(i32::from(EXIT_TRUNCATED))
+        || complaints.iter().any(|complaint| restore.stderr_tail.contains(complaint))
 }
 
 fn error(server: &Server, tool: Tool, ended: &Ended) -> DatabaseError {
@@ -147,6 +150,7 @@ mod tests {
             password: None,
             os_user: RunAs::Login,
             bin_dir: None,
+            helper: None,
         }
     }
 

@@ -1,15 +1,21 @@
 //! The pipe between the two programs: through memory, with backpressure, compressed where the link
 //! is worth it.
 
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::event::{Event, Monitor, Progress};
+use crate::host::helper::Helper;
+use crate::host::pipe::{PackOptions, pack};
 use crate::host::{Command, Reader, Writer};
 
+use super::super::held::Leash;
+use super::super::tools::Tool;
 use super::super::{DatabaseError, Server};
 use super::judge::{self, Ends};
 use super::progress;
@@ -27,14 +33,27 @@ pub enum Compression {
     None,
     /// pg_dump itself, at this level of gzip: works with nothing installed on the target.
     Archive { level: u32 },
+    /// zstd on all cores, unpacked by our helper on the target. Anybody who runs pg_restore there
+    /// must be able to run it.
+    Helper { helper: Helper, level: i32 },
 }
 
 impl Compression {
     /// What pg_dump is to do.
     pub(super) fn archive_level(&self) -> u32 {
         match self {
-            Compression::None => 0,
+            Compression::None | Compression::Helper { .. } => 0,
             Compression::Archive { level } => *level,
+        }
+    }
+
+    /// The command that takes what we send.
+    fn receiver(&self, restore: Command) -> Command {
+        match self {
+            Compression::None | Compression::Archive { .. } => restore,
+            Compression::Helper { helper, .. } => {
+                restore.wrapped([helper.path(), "helper", "unpack", "--"])
+            }
         }
     }
 }
@@ -49,7 +68,9 @@ pub(super) async fn flow(
     compression: &Compression,
     monitor: &dyn Monitor,
 ) -> Result<(u64, Vec<String>), DatabaseError> {
+    let leash = Leash::tie(&*target.host, &target.os_user, Tool::Restore.name()).await?;
     let link = target.host.dedicated().await?;
+    let restore = compression.receiver(leash.command(restore));
     let (restore_in, mut restore_out, restore_end) = link.spawn(&restore).await?.split();
     let (dump_in, dump_out, dump_end) = source.host.spawn(&dump).await?.split();
     let restore_end = async {
@@ -83,6 +104,7 @@ pub(super) async fn flow(
         None => restore_end.await,
     };
     let warnings = judge::both(Ends { source, target, dump, restore })?;
+    leash.release().await?;
     let bytes = bytes.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok((bytes, warnings))
 }
@@ -108,9 +130,14 @@ async fn carry(
             ..Progress::default()
         }));
     };
+    let from = Told::new(from, &tell);
     let carried = async {
         match compression {
-            Compression::None | Compression::Archive { .. } => plain(from, to, &tell).await,
+            Compression::None | Compression::Archive { .. } => plain(from, to).await,
+            Compression::Helper { level, .. } => {
+                let options = PackOptions { level: *level, workers: pack_workers() };
+                drop(pack(from, to, options).await);
+            }
         }
     };
     tokio::select! {
@@ -119,24 +146,49 @@ async fn carry(
     }
 }
 
-async fn plain(mut from: Reader, mut to: Writer, tell: &impl Fn(u64)) {
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let (mut total, mut told) = (0, Instant::now());
-    loop {
-        let count = match from.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(count) => count,
-        };
-        if to.write_all(&buffer[..count]).await.is_err() {
-            break;
-        }
-        total += count as u64;
-        if told.elapsed() >= TELL_EVERY {
-            tell(total);
-            told = Instant::now();
-        }
-    }
-    let _ = to.flush().await;
+/// Threads that compress: the cores of this machine, but pg_dump needs one too.
+fn pack_workers() -> u32 {
+    const WORKERS_MAX: usize = 4;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    cores.min(WORKERS_MAX) as u32
+}
+
+/// Writes what it reads; the end is passed on, and so is that it broke off: by how the programs
+/// end.
+async fn plain(mut from: impl AsyncRead + Unpin, mut to: Writer) {
+    let mut from = tokio::io::BufReader::with_capacity(BUFFER_BYTES, &mut from);
+    let _ = tokio::io::copy_buf(&mut from, &mut to).await;
     let _ = to.shutdown().await;
-    tell(total);
+}
+
+/// A reader that tells how many bytes came through, now and then and at the end.
+struct Told<'a, F> {
+    from: Reader,
+    tell: &'a F,
+    bytes: u64,
+    told: Instant,
+}
+
+impl<'a, F: Fn(u64)> Told<'a, F> {
+    fn new(from: Reader, tell: &'a F) -> Self {
+        Told { from, tell, bytes: 0, told: Instant::now() }
+    }
+}
+
+impl<F: Fn(u64)> AsyncRead for Told<'_, F> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let result = ready!(self.from.as_mut().poll_read(context, buffer));
+        let count = buffer.filled().len() - before;
+        self.bytes += count as u64;
+        if count == 0 || self.told.elapsed() >= TELL_EVERY {
+            (self.tell)(self.bytes);
+            self.told = Instant::now();
+        }
+        Poll::Ready(result)
+    }
 }

@@ -35,6 +35,7 @@ impl Output {
                 _ => self.line.push(byte),
             }
         }
+        // The bar that is still growing: its line has not ended yet.
         self.progress = bar(&String::from_utf8_lossy(&self.line)).or(self.progress.take());
         self.progress != before
     }
@@ -56,7 +57,11 @@ impl Output {
     fn end_line(&mut self) {
         let line = without_colours(&String::from_utf8_lossy(&std::mem::take(&mut self.line)));
         let line = line.trim();
-        if line.is_empty() || bar(line).is_some() {
+        if let Some(ended) = bar(line) {
+            self.progress = Some(ended);
+            return;
+        }
+        if line.is_empty() {
             return;
         }
         if line.contains("Error processing") || line.contains("Error while importing") {
@@ -131,6 +136,14 @@ mod tests {
         output.feed(&b"=".repeat(50));
         assert_eq!(output.progress.as_deref(), Some("Progress: 100 %"));
         assert!(!output.feed(b"|\n"));
+    }
+
+    /// How much comes with one read is chance.
+    #[test]
+    fn a_bar_counts_although_its_line_ended_in_the_same_read() {
+        let mut output = Output::default();
+        assert!(output.feed(b"Progress: |==\nError processing 1: x\nProgress: |=====\ndone\n"));
+        assert_eq!(output.progress.as_deref(), Some("Progress: 5 %"));
     }
 
     #[test]

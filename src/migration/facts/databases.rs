@@ -4,7 +4,8 @@ use super::{Look, Machine};
 use crate::database::target::Destination;
 use crate::database::{self, Access, Server};
 use crate::event::{Finding, Level};
-use crate::host::RunAs;
+use crate::host::helper::Helper;
+use crate::host::{Address, RunAs};
 use crate::instance::database_address::{self, DatabaseAddress, DatabaseAddressError};
 use crate::instance::env_file::EnvFile;
 use crate::instance::environment::Environment;
@@ -22,15 +23,20 @@ impl Look<'_> {
     ) -> Option<(Server, Destination)> {
         let world = self.world;
         let source = address(&world.source, environment).await;
-        let target = address(&world.target, target_env).await;
+        let mut target = address(&world.target, target_env).await;
+        if self.to_undo && target.is_err() {
+            // Without the target nobody can say whether a pooler is in between.
+            target = database_address::from_variables(target_env, &world.target.side.user);
+        }
         let source = self.keep("database on the source", source);
         let target = self.keep("database on the target", target);
         let (source, target) = (source?, target?);
         if source.through.is_some() {
             self.ok("PgBouncer", format!("bypassed: PostgreSQL is at {}", source.address));
         }
-        let server = server(&world.source, source);
-        let destination = self.destination(self::server(&world.target, target)).await;
+        let server = self.server(&world.source, source).await;
+        let target = self.server(&world.target, target).await;
+        let destination = self.destination(target).await;
         let checked = database::check(&server, &destination, LOOKED_AT_BYTES_MAX).await;
         if let Some(findings) = self.keep("database", checked) {
             self.findings.extend(findings.into_iter().map(|finding| prefixed(finding, "database")));
@@ -38,19 +44,50 @@ impl Look<'_> {
         Some((server, destination))
     }
 
+    async fn server(&mut self, machine: &Machine, found: DatabaseAddress) -> Server {
+        let peer = matches!(found.address, Address::Unix { .. });
+        let helper = if peer { self.bridge(machine).await } else { None };
+        Server {
+            host: machine.host.clone(),
+            address: found.address,
+            database: found.database,
+            user: found.user,
+            password: found.password,
+            os_user: machine.mastodon(),
+            bin_dir: machine.side.database.bin_dir.clone(),
+            helper,
+        }
+    }
+
+    /// A socket lets in who the operating system says it is: our helper goes there as that user.
+    async fn bridge(&mut self, machine: &Machine) -> Option<Helper> {
+        match machine.helper().await {
+            Ok(helper) => Some(helper.clone()),
+            Err(error) => {
+                let subject = format!("helper on {}", machine.host.name());
+                let remedy = "without it PostgreSQL's socket sees the login user: set \
+                              `database.url` of that side to a TCP address with a password";
+                self.warn(&subject, crate::error::one_line(&error), remedy);
+                None
+            }
+        }
+    }
+
     /// The target database, made by its own role where that may, else by the administrator.
-    async fn destination(&self, server: Server) -> Destination {
+    async fn destination(&mut self, server: Server) -> Destination {
         let world = self.world;
         let admin = &world.target.side.database.admin_user;
         let mut destination = Destination::new(server);
         destination.replace = world.config.database.replace_target.clone();
         if !creates_databases(&destination).await {
             let name = admin.clone().unwrap_or_else(|| "postgres".into());
+            let helper = self.bridge(&world.target).await;
             destination.create_role = true;
             destination.admin = Some(Server {
                 user: "postgres".into(),
                 password: None,
                 os_user: RunAs::User(name),
+                helper,
                 address: socket_of(&destination.server.address),
                 ..destination.server.clone()
             });
@@ -83,18 +120,6 @@ async fn address(
     match &machine.side.database.url {
         Some(url) => database_address::from_url(url, user),
         None => database_address::resolve(machine.host(), variables, user, INI_DEFAULT).await,
-    }
-}
-
-fn server(machine: &Machine, found: DatabaseAddress) -> Server {
-    Server {
-        host: machine.host.clone(),
-        address: found.address,
-        database: found.database,
-        user: found.user,
-        password: found.password,
-        os_user: machine.mastodon(),
-        bin_dir: machine.side.database.bin_dir.clone(),
     }
 }
 

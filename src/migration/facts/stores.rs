@@ -31,6 +31,9 @@ impl Look<'_> {
             return Some(None);
         }
         let world = self.world;
+        if self.to_undo {
+            return Some(None);
+        }
         let source = media_root(&world.source, environment).await;
         let target = media_root(&world.target, target_env).await;
         let source = self.keep("media on the source", source);
@@ -67,6 +70,13 @@ impl Look<'_> {
         let size = self.keep("media on the source", size);
         let space = self.keep("disk on the target", space);
         let (Some(size), Some(space)) = (size, space) else { return };
+        if !world.config.media.delete {
+            self.warn(
+                "deleted media",
+                "what is deleted on the source between two passes stays on the target".into(),
+                "set `media.delete = true` if the target's media directory is the move's alone",
+            );
+        }
         let least = if size.complete { "" } else { "at least " };
         let files = counted(size.files, "file");
         let text = format!("{least}{files}, {}, in {}", Bytes(size.bytes), source.path);

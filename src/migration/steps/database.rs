@@ -6,12 +6,19 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Scene;
+use crate::database::stream::Compression;
 use crate::database::target::{self, Mark, MarkState};
 use crate::database::{self, DatabaseError};
 use crate::migration::step::{Check, Step, StepError};
+use crate::migration::world::World;
+
+/// Fast enough for one core to fill a gigabit.
+const ZSTD_LEVEL: i32 = 3;
+/// Above this gzip gains little and takes long.
+const GZIP_LEVEL: u32 = 4;
 
 pub struct Database {
-    pub scene: Scene,
+    scene: Scene,
     /// What the comparison of this process saw.
     evidence: Mutex<Option<String>>,
 }
@@ -51,13 +58,13 @@ impl Step for Database {
 
     async fn run(&self, _: &Value) -> Result<(), StepError> {
         let Scene { world, facts, run, .. } = &self.scene;
-        let options = database::Options {
-            stream: database::stream::Options {
-                jobs: world.config.database.jobs,
-                ..Default::default()
-            },
+        let jobs = world.config.database.jobs;
+        let stream = database::stream::Options {
+            compression: compression(world).await,
+            jobs,
             ..Default::default()
         };
+        let options = database::Options { stream, ..Default::default() };
         let (source, target) = (&facts.database, &facts.destination);
         let done = database::transfer(source, target, run, &options, &*world.monitor).await?;
         for problem in done.copied.problems {
@@ -93,6 +100,21 @@ impl Step for Database {
         }
         target::discard(destination, Some(run)).await?;
         Ok(())
+    }
+}
+
+/// zstd where our helper can unpack it; nothing to be installed otherwise.
+async fn compression(world: &World) -> Compression {
+    if world.target.side.host.is_none() && world.source.side.host.is_none() {
+        return Compression::None;
+    }
+    match world.target.helper().await {
+        Ok(helper) => Compression::Helper { helper: helper.clone(), level: ZSTD_LEVEL },
+        Err(error) => {
+            let text = format!("pg_dump compresses by itself: {}", crate::error::one_line(&error));
+            world.monitor.emit(crate::event::Event::Note { text });
+            Compression::Archive { level: GZIP_LEVEL }
+        }
     }
 }
 

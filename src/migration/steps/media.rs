@@ -19,7 +19,7 @@ use crate::units::{Bytes, counted};
 pub enum Pass {
     /// The old server is live.
     Base,
-    /// It is fenced: what users deleted goes too, whatever `media.delete` says of other passes.
+    /// It is fenced: whatever was written since.
     Final,
     /// Both sides are looked at; nothing is copied.
     Check,
@@ -49,7 +49,7 @@ pub async fn endpoints(
     let source = match &world.source.side.host {
         None => Endpoint::local(real(&paths.source)),
         Some(_) => {
-            let helper = world.source.media_helper(config.transport).await?;
+            let helper = world.source.media_helper(config.transport, &*world.monitor).await?;
             Endpoint::remote(
                 world.source.host.clone(),
                 real(&paths.source),
@@ -65,7 +65,7 @@ pub async fn endpoints(
         let owner = Owner::Named { user: target.side.user.clone(), group: None };
         return Ok((source, Endpoint::local(real(&paths.target)), owner));
     }
-    let helper = target.media_helper(config.transport).await?;
+    let helper = target.media_helper(config.transport, &*world.monitor).await?;
     // The helper writes as Mastodon's user; an SFTP session writes as whoever logs in.
     let (user, owner) = match &helper {
         Some(_) => (target.mastodon(), Owner::Writer),
@@ -97,9 +97,9 @@ pub async fn pass(
     let config = &world.config.media;
     let options = Options {
         dry_run: pass == Pass::Check,
+        // Only if the operator said so: the target may hold what we did not put there.
         delete: match pass {
-            Pass::Base => config.delete,
-            Pass::Final => true,
+            Pass::Base | Pass::Final => config.delete,
             Pass::Check => false,
         },
         max_delete: Some(DeleteLimit::Percent(config.max_delete_percent)),

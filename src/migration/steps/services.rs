@@ -7,11 +7,14 @@ use serde_json::Value;
 
 use super::fence::fenced;
 use super::{Scene, recalled, remembered};
+use crate::host::run;
 use crate::instance::fence::FenceRecord;
 use crate::instance::probe::checks;
 use crate::instance::services::{self, ActiveState, UnitKind};
 use crate::instance::tootctl::Tootctl;
+use crate::instance::variables::Variables;
 use crate::migration::step::{Check, Step, StepError};
+use crate::migration::world::Machine;
 
 /// A unit that ran on the old server before it was fenced.
 struct Wanted {
@@ -100,16 +103,14 @@ impl Step for DarkProbe {
         answer.map(drop)
     }
 
+    /// Also the last look at the old server before the point of no return: a hole in the fence
+    /// that is found here still unwinds.
     async fn verify(&self) -> Result<String, StepError> {
+        fenced(&self.0).await?;
         let target = &self.0.world.target;
-        let tootctl = Tootctl {
-            root: target.side.root.clone(),
-            user: target.side.user.clone(),
-            words: target.side.tootctl.clone(),
-            env: Vec::new(),
-        };
-        let version = tootctl.version(target.host()).await?;
-        Ok(format!("it started, answered /health and was stopped; Mastodon {version}"))
+        let version = program(target, &target.side.tootctl).version(target.host()).await?;
+        let decrypted = decrypted(&self.0).await?;
+        Ok(format!("it started, answered /health and was stopped; Mastodon {version}; {decrypted}"))
     }
 
     async fn undo(&self, memory: &Value) -> Result<(), StepError> {
@@ -117,6 +118,51 @@ impl Step for DarkProbe {
         let target = &self.0.world.target;
         Ok(services::stop(target.host(), &target.systemd(), &units).await?)
     }
+}
+
+/// One of Mastodon's own programs on a machine.
+fn program(machine: &Machine, words: &[String]) -> Tootctl {
+    Tootctl {
+        root: machine.side.root.clone(),
+        user: machine.side.user.clone(),
+        words: words.to_vec(),
+        env: Vec::new(),
+    }
+}
+
+/// Decrypts what the source's database holds encrypted with the keys that are now on the target:
+/// with others nobody could log in with a second factor, and from Mastodon 4.7 on nothing could be
+/// signed.
+async fn decrypted(scene: &Scene) -> Result<String, StepError> {
+    /// Prints how many it decrypted; the secret itself is not printed.
+    const CODE: &str =
+        "puts User.where.not(otp_secret: nil).limit(1).filter_map(&:otp_secret).size";
+    const LIMIT: Duration = Duration::from_secs(300);
+    let environment = &scene.facts.environment;
+    if environment.get("ACTIVE_RECORD_ENCRYPTION_PRIMARY_KEY").is_none() {
+        return Ok("this version encrypts nothing".into());
+    }
+    let target = &scene.world.target;
+    let rails = program(target, &target.side.rails);
+    let command = rails.command(target.host(), &["runner", CODE]).await?.deadline(LIMIT);
+    let output = run(target.host(), &command).await?;
+    if !output.success() {
+        return Err(StepError::new(
+            format!(
+                "Mastodon cannot decrypt a secret with its keys: {}",
+                output.stderr_tail.trim()
+            ),
+            Some(
+                "the ACTIVE_RECORD_ENCRYPTION_* values must be those of the old server: look at \
+                 `target.env` in transhume.toml, and at the units of the target",
+            ),
+        ));
+    }
+    Ok(match output.text().lines().last().and_then(|line| line.trim().parse::<u64>().ok()) {
+        Some(0) => "no secret to decrypt".into(),
+        Some(_) => "a secret was decrypted".into(),
+        None => return Err(StepError::new("`rails runner` did not say what it decrypted", None)),
+    })
 }
 
 /// Everything of the new Mastodon enabled and started, once the old one is proved to be fenced.

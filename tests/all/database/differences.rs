@@ -1,5 +1,6 @@
 //! The comparison sees each kind of difference that somebody could plant, and nothing else.
 
+use transhume::database::check;
 use transhume::database::compare::{self, Comparison};
 
 use super::*;
@@ -124,6 +125,8 @@ async fn an_index_that_is_not_valid_is_named_on_the_target_and_not_missed_from_t
         "INSERT INTO accounts (username, note) VALUES ('twin_a', 'same'), ('twin_b', 'same')",
     );
     assert!(pair.source.try_sql(DATABASE, failed).is_err());
+    let found = check(&pair.source_server(), &pair.destination(), u64::MAX).await.unwrap();
+    assert_eq!(found[0].text, "of no use on the source, and not copied: public.broken");
     transfer_well(&pair.source_server(), &pair.destination()).await;
     assert!(pair.target.try_sql(DATABASE, failed).is_err());
     let said = told(&compared(&pair).await);

@@ -18,7 +18,7 @@ use crate::harness::proxy::Proxy;
 
 /// When the slow part of a database is slow.
 #[derive(Clone, Copy)]
-enum Slow {
+pub enum Slow {
     /// While its rows are loaded.
     Data,
     /// While an index is built.
@@ -26,7 +26,7 @@ enum Slow {
 }
 
 /// Adds a table that takes minutes to restore, so that something can happen meanwhile.
-fn slow_down(cluster: &Postgres, slow: Slow) {
+pub fn slow_down(cluster: &Postgres, slow: Slow) {
     let part = match slow {
         Slow::Data => "CREATE TABLE treacle (id int CHECK (snail(id) = id))",
         Slow::Index => {
@@ -48,12 +48,12 @@ fn slow_down(cluster: &Postgres, slow: Slow) {
 }
 
 /// Makes the treacle thin, so that a second try ends.
-fn speed_up(cluster: &Postgres) {
+pub fn speed_up(cluster: &Postgres) {
     cluster.sql(DATABASE, "DELETE FROM treacle");
 }
 
 /// Waits until a session named `application` has `query` under way on `cluster`.
-async fn under_way(cluster: &Postgres, application: &str, query: &str) {
+pub async fn under_way(cluster: &Postgres, application: &str, query: &str) {
     let sql = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = '{application}'
          AND state = 'active' AND query LIKE '{query}'"
@@ -68,7 +68,7 @@ async fn under_way(cluster: &Postgres, application: &str, query: &str) {
 }
 
 /// Processes of `program` that were told to connect to `port`.
-fn processes(program: &str, port: u16) -> Vec<u32> {
+pub fn processes(program: &str, port: u16) -> Vec<u32> {
     let wanted = format!("port={port} ");
     let is_one = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -82,7 +82,7 @@ fn processes(program: &str, port: u16) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(is_one).collect()
 }
 
-async fn gone(mut is_there: impl FnMut() -> bool, what: &str) {
+pub async fn gone(mut is_there: impl FnMut() -> bool, what: &str) {
     for _ in 0..600 {
         if !is_there() {
             return;
@@ -98,7 +98,7 @@ fn start(pair: &Pair, destination: &Destination) -> JoinHandle<DatabaseError> {
 }
 
 /// The target must be known to be half-done; a second try must work and be complete.
-async fn recovers(pair: &Pair, destination: &Destination) {
+pub async fn recovers(pair: &Pair, destination: &Destination) {
     let admin = destination.admin_session(Access::Read).await.unwrap();
     let existing = target::existing(destination, &admin).await.unwrap();
     assert!(matches!(&existing, Existing::HalfDone(mark) if mark.run == "run-1"), "{existing:?}");

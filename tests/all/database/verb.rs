@@ -10,11 +10,13 @@ use super::*;
 struct Setting {
     pair: Pair,
     sshd: Sshd,
+    cache: TempDir,
 }
 
 impl Setting {
     fn start() -> Setting {
-        let setting = Setting { pair: Pair::start(), sshd: Sshd::start() };
+        let Machine { sshd, cache } = Machine::start();
+        let setting = Setting { pair: Pair::start(), sshd, cache };
         setting.passwords(&PASSWORD.replace('\\', "\\\\").replace(':', "\\:"));
         setting
     }
@@ -70,13 +72,17 @@ fn copies_through_ssh_and_says_what_it_compared() {
     assert_eq!(portrait(&setting.pair.target, DATABASE), portrait(&setting.pair.source, DATABASE));
     let comment = "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'mastodon_production'";
     assert_eq!(setting.pair.target.sql("postgres", comment), "", "no mark is left");
+    assert!(setting.cache.path().join("transhume").exists(), "the helper was used");
 
     // Once more: it is not empty now.
     let output = setting.db(&[], &setting.source(), &setting.target());
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
     assert!(said(&output).contains("--replace mastodon_production"), "{}", said(&output));
-    let output =
-        setting.db(&["--replace", DATABASE, "--no-verify"], &setting.source(), &setting.target());
+    let output = setting.db(
+        &["--replace", DATABASE, "--no-verify", "--no-helper"],
+        &setting.source(),
+        &setting.target(),
+    );
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert!(said(&output).contains("mastodon_production will be dropped"), "{}", said(&output));
     assert!(said(&output).contains("not compared, as asked"), "{}", said(&output));

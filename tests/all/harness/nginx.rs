@@ -1,5 +1,6 @@
 //! A real nginx with a prefix, configuration, pid file and logs of its own.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -30,6 +31,8 @@ impl Nginx {
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
         let child = Command::new("nginx")
             .args(words(prefix, &[]))
+            // A Ctrl-C on the terminal is for whoever stops it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -41,6 +42,8 @@ impl Redis {
         std::fs::write(&conf, text).expect("write redis.conf");
         let child = Command::new("redis-server")
             .arg(&conf)
+            // A Ctrl-C on the terminal is for whoever stops it.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

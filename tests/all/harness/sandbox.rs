@@ -158,6 +158,9 @@ impl Sandbox {
         config.insert("state_dir".into(), self.state_dir().display().to_string().into());
         config.insert("source".into(), source.into());
         config.insert("target".into(), target.into());
+        // The new server's media directory is the move's alone.
+        let media = toml::Table::from_iter([("delete".to_owned(), true.into())]);
+        config.insert("media".into(), media.into());
         config
     }
 

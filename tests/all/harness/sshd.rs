@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -247,6 +248,8 @@ fn launch(dir: &Path, port: u16) -> Option<Child> {
     let mut child = command
         .args(["-D", "-e", "-f"])
         .arg(dir.join("sshd_config"))
+        // A Ctrl-C on the terminal is for whoever stops it.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)

@@ -28,8 +28,16 @@ pub fn read(root: &Path) -> BTreeMap<Vec<u8>, Item> {
     items
 }
 
+fn there<T>(result: std::io::Result<T>) -> Option<T> {
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        result => Some(result.unwrap()),
+    }
+}
+
 fn add(root: &Path, path: &Path, items: &mut BTreeMap<Vec<u8>, Item>) {
-    let stat = fs::symlink_metadata(path).unwrap();
+    // What goes away while we look, such as the temporary file of a pass that ends, is not there.
+    let Some(stat) = there(fs::symlink_metadata(path)) else { return };
     let kind = match stat.mode() & 0o170_000 {
         0o100_000 => 'f',
         0o040_000 => 'd',
@@ -37,7 +45,10 @@ fn add(root: &Path, path: &Path, items: &mut BTreeMap<Vec<u8>, Item>) {
         _ => 's',
     };
     let content = match kind {
-        'f' => fs::read(path).unwrap(),
+        'f' => match there(fs::read(path)) {
+            Some(content) => content,
+            None => return,
+        },
         'l' => fs::read_link(path).unwrap().as_os_str().as_bytes().to_vec(),
         _ => Vec::new(),
     };

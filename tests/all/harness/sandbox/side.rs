@@ -74,7 +74,9 @@ impl Side {
                 format!("#!/bin/sh\nexec {} stand-in {words} \"$@\"\n", plan.program.display());
             files::script(&plan.dir.join("usr/bin").join(name), &text);
         }
-        fs::create_dir_all(plan.dir.join("var/spool/cron")).expect("make a directory");
+        for dir in ["var/spool/cron", "var/lib", "run/systemd/system", "etc"] {
+            fs::create_dir_all(plan.dir.join(dir)).expect("make a directory");
+        }
         if let Some((uid, gid)) = owner {
             media_tree::give(&plan.dir.join("home"), uid, gid);
             media_tree::give(&plan.dir.join("var/spool/cron"), uid, gid);

@@ -18,8 +18,10 @@ pub struct Snapshot {
 
 impl Snapshot {
     pub fn take(side: &Side) -> Snapshot {
-        // What systemctl remembers of running units; runtime masks lie elsewhere in `run`.
-        let runtime = |path: &Path| path.starts_with("run/systemctl");
+        // What systemctl remembers of running units; runtime masks lie elsewhere in `run`. The
+        // crontab is compared by its text: crontab(1) writes a new file each time.
+        let runtime =
+            |path: &Path| path.starts_with("run/systemctl") || path.starts_with("var/spool/cron");
         let units = side.unit_names().into_iter().map(|name| {
             let (active, enabled) = side.unit_state(&name);
             (name, active, enabled)

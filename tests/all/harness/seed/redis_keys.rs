@@ -112,15 +112,15 @@ impl Script {
         self.add(&["SET", "subscribed:timeline:1", "1", "EX", "5400"]);
         self.add_bytes(&[
             b"SET",
-            b"cache:bin\x00\xff",
+            b"odd:bin\x00\xff",
             b"\x04\x08o:\x00\r\n$5\r\n\xfe",
             b"EX",
             b"7200",
         ]);
-        self.add(&["SET", "cache:empty", "", "PX", "7200123"]);
+        self.add(&["SET", "odd:empty", "", "PX", "7200123"]);
         let long = "x".repeat(300_000);
-        self.add(&["SET", "cache:large", &long, "EX", "7200"]);
-        self.add(&["XADD", "cache:stream", "1-1", "field", "value"]);
+        self.add(&["SET", "odd:large", &long, "EX", "7200"]);
+        self.add(&["XADD", "odd:stream", "1-1", "field", "value"]);
     }
 }
 

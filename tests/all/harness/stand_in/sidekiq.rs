@@ -38,6 +38,8 @@ struct Process {
     quiet: AtomicBool,
     /// The jobs in hand, by worker.
     busy: Mutex<BTreeMap<usize, Value>>,
+    /// One at a time tells Redis what is in hand, so that the last word is the newest.
+    recording: tokio::sync::Mutex<()>,
 }
 
 pub async fn work(args: &[String]) -> Result<(), Problem> {
@@ -84,8 +86,8 @@ async fn register(args: &[String]) -> Result<Process, Problem> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let identity = format!("{}:{}:{}", host.trim(), std::process::id(), random::hex(6));
     let quiet = AtomicBool::new(false);
-    let busy = Mutex::default();
-    Ok(Process { application, identity, queues, concurrency, quiet, busy })
+    let (busy, recording) = Default::default();
+    Ok(Process { application, identity, queues, concurrency, quiet, busy, recording })
 }
 
 /// One worker: takes a job, does it, takes the next, until told to be quiet.
@@ -128,6 +130,7 @@ fn in_hand(process: &Process) -> BTreeMap<usize, Value> {
 
 /// The jobs in hand as Sidekiq's web interface lists them.
 async fn record_work(process: &Process, redis: &mut MultiplexedConnection) -> Result<(), Problem> {
+    let _turn = process.recording.lock().await;
     let key = format!("{}:work", process.identity);
     let mut pipe = redis::pipe();
     pipe.atomic().cmd("UNLINK").arg(&key).ignore();

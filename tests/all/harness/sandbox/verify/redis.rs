@@ -37,14 +37,16 @@ for _, key in ipairs(redis.call("KEYS", "*")) do
 end
 return out"#;
 
-/// All jobs that wait or are in hand: queues, sorted sets, the lists of work.
+/// All jobs that wait or are in hand, each with its place: queues, sorted sets, lists of work.
 const JOBS: &str = r#"
 local out = {}
-local function add(items) for _, item in ipairs(items) do out[#out + 1] = cjson.decode(item)["jid"] end end
-for _, key in ipairs(redis.call("KEYS", "queue:*")) do add(redis.call("LRANGE", key, 0, -1)) end
-for _, key in ipairs({"schedule", "retry", "dead"}) do add(redis.call("ZRANGE", key, 0, -1)) end
+local function add(key, items)
+  for _, item in ipairs(items) do out[#out + 1] = cjson.decode(item)["jid"] .. " " .. key end
+end
+for _, key in ipairs(redis.call("KEYS", "queue:*")) do add(key, redis.call("LRANGE", key, 0, -1)) end
+for _, key in ipairs({"schedule", "retry", "dead"}) do add(key, redis.call("ZRANGE", key, 0, -1)) end
 for _, key in ipairs(redis.call("KEYS", "*:work")) do
-  for _, work in ipairs(redis.call("HVALS", key)) do add({cjson.decode(work)["payload"]}) end
+  for _, work in ipairs(redis.call("HVALS", key)) do add(key, {cjson.decode(work)["payload"]}) end
 end
 return out"#;
 
@@ -113,21 +115,22 @@ fn count_jobs(sandbox: &Sandbox) -> (usize, usize, Vec<String>) {
     // The ledger first: a job that is done meanwhile is then seen in hand, not lost.
     let ledger = sandbox.new.postgres.sql(DATABASE, "SELECT jid FROM job_ledger");
     let waiting = sandbox.new.redis.cli(&["EVAL", JOBS, "0"]);
-    let mut places: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    let mut places: BTreeMap<&str, (usize, Vec<&str>)> = BTreeMap::new();
     for jid in ledger.lines() {
         places.entry(jid).or_default().0 += 1;
     }
-    for jid in waiting.lines() {
-        places.entry(jid).or_default().1 += 1;
+    for (jid, place) in waiting.lines().filter_map(|line| line.split_once(' ')) {
+        places.entry(jid).or_default().1.push(place);
     }
     let mut problems = Vec::new();
     let (mut all_done, mut all_waiting) = (0, 0);
     for jid in &sandbox.jobs {
-        let (done, waiting) = places.get(jid.as_str()).copied().unwrap_or_default();
+        let (done, waiting) = places.get(jid.as_str()).cloned().unwrap_or_default();
         all_done += done;
-        all_waiting += waiting;
-        if done + waiting != 1 {
-            problems.push(format!("job {jid}: {done} times done, {waiting} times waiting"));
+        all_waiting += waiting.len();
+        if done + waiting.len() != 1 {
+            let (times, places) = (waiting.len(), waiting.join(", "));
+            problems.push(format!("job {jid}: {done} times done, {times} times waiting {places}"));
         }
     }
     problems.truncate(20);
