@@ -36,7 +36,10 @@ async fn a_file_that_vanishes_is_listed_and_the_rest_arrives() {
 async fn a_file_that_grows_while_it_is_read_is_never_published_half() {
     for way in WAYS {
         let pair = Pair::near();
-        pair.source().file("calm", noise(500_000, 1), 0o644).file("log", noise(6 << 20, 2), 0o644);
+        pair.source().file("calm", noise(500_000, 1), 0o644).file("log", "", 0o644);
+        // More than all that can be read ahead, so that the throttle is felt where it is read.
+        let log = std::fs::OpenOptions::new().write(true).open(pair.source.join("log")).unwrap();
+        log.set_len(24 << 20).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let (log, growing) = (pair.source.join("log"), stop.clone());
         let grow = move || {
@@ -50,7 +53,7 @@ async fn a_file_that_grows_while_it_is_read_is_never_published_half() {
                 }
             });
         };
-        let slow = Options { bwlimit: Some(40 << 20), ..Options::default() };
+        let slow = Options { bwlimit: Some(100 << 20), ..Options::default() };
         let outcome = pair.sync(way, &when_told("log", grow, slow)).await.unwrap();
         stop.store(true, Ordering::Relaxed);
         let problems: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
