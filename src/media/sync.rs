@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use super::filter::Filter;
 use super::merge::Merge;
 use super::options::{Options, Outcome};
 use super::pass::Pass;
-use super::session::Session;
+use super::session::{Link, Session};
 use super::shard::Scanner;
 use super::transfer;
 use crate::event::Monitor;
@@ -49,7 +50,12 @@ pub async fn sync(
     let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
     let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);
-    mirror(from, to, owner, options, !filter.is_empty(), &board).await?;
+    let mirrored = mirror(from, to, owner, options, !filter.is_empty(), &board).await;
+    // Also after an error nothing must go on behind the caller's back.
+    tokio::join!(links.0.settle(), links.1.settle());
+    if let Err(error) = mirrored {
+        return Err(explain(error, &links));
+    }
     board.progress(&RelPath::root(), true);
     board.count(|stats| {
         for link in [&links.0, &links.1] {
@@ -61,7 +67,19 @@ pub async fn sync(
     Ok(board.finish())
 }
 
-/// The pass itself.
+/// What an error of the pass means, now that both sides have told all they know.
+fn explain(error: MediaError, links: &(Arc<Link>, Arc<Link>)) -> MediaError {
+    match error {
+        // A lost connection is often noticed before its reason is known.
+        MediaError::Lost { host } => {
+            let mut lost = [&links.0, &links.1].into_iter().filter(|link| link.host == host);
+            lost.find_map(|link| link.take_failure()).unwrap_or(MediaError::Lost { host })
+        }
+        other => other,
+    }
+}
+
+/// The pass itself. When it returns, all channels are dropped.
 async fn mirror(
     mut from: Box<dyn Session>,
     mut to: Box<dyn Session>,

@@ -120,6 +120,23 @@ async fn a_cut_link_leaves_nothing_half_and_the_next_pass_completes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_is_dropped_ends_by_itself_and_clears_up() {
+    for way in WAYS {
+        let pair = Pair::near();
+        a_lot(&pair);
+        let (enough, told) = tokio::sync::oneshot::channel();
+        let monitor = After::files(40, move || enough.send(()).unwrap());
+        let slow = Options { bwlimit: Some(15 << 20), ..Options::default() };
+        tokio::select! {
+            ended = pair.watched(way, &slow, &monitor) => panic!("{way:?}: {ended:?}"),
+            _ = told => {}
+        }
+        assert!(wait_until(|| leftovers(&pair.target).is_empty()), "{way:?}");
+        nothing_half(&pair.source, &pair.target);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_the_pass_and_publishes_nothing_half() {
     for way in WAYS {
         let pair = Pair::near();
@@ -131,6 +148,7 @@ async fn a_full_disk_stops_the_pass_and_publishes_nothing_half() {
         let error = pair.sync(way, &Options::default()).await.unwrap_err();
         assert!(matches!(error, MediaError::TargetFull { .. }), "{way:?}: {error:?}");
         assert!(error.hint().unwrap().contains("make room"));
+        assert_eq!(leftovers(&pair.target), [""; 0], "{way:?}");
         nothing_half(&pair.source, &pair.target);
         disk.grow();
         pair.sync_well(way, &deleting()).await;
