@@ -267,7 +267,8 @@ fn helper_does_not_run(error: &MediaError) -> bool {
         MediaError::Host { source, .. } => {
             matches!(**source, HostError::Start { .. } | HostError::Failed { .. })
         }
-        MediaError::Root { .. }
+        MediaError::BrokenOff { .. }
+        | MediaError::Root { .. }
         | MediaError::NoSource { .. }
         | MediaError::Overlap { .. }
         | MediaError::SourceEmpty

@@ -21,6 +21,7 @@ use super::pass::Pass;
 use super::session::{Link, Session};
 use super::shard::Scanner;
 use super::transfer;
+use crate::error::{Advice, Retry};
 use crate::event::Monitor;
 use crate::wire::bounded::{Blob, List};
 use crate::wire::message::{ScanSpec, Side};
@@ -74,6 +75,10 @@ fn explain(error: MediaError, links: &(Arc<Link>, Arc<Link>)) -> MediaError {
         MediaError::Lost { host } => {
             let mut lost = [&links.0, &links.1].into_iter().filter(|link| link.host == host);
             lost.find_map(|link| link.take_failure()).unwrap_or(MediaError::Lost { host })
+        }
+        // Nothing came of the last request, but much of those before it.
+        MediaError::Host { host, source } if source.retry() == Retry::Safe => {
+            MediaError::BrokenOff { host, source }
         }
         other => other,
     }

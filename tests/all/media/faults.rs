@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use transhume::error::{Advice, Retry};
+use transhume::host::{Address, Command, Host, HostError, Process, Stream};
 use transhume::media::{MediaError, Options};
 
 use super::fixture::{
-    After, Pair, WAYS, Way, connect_through, deleting, leftovers, real_helper, when_told,
+    After, Near, Pair, WAYS, Way, connect_through, deleting, leftovers, real_helper, when_told,
 };
 use super::tree::{noise, read};
 use crate::harness::process::wait_until;
@@ -133,6 +135,47 @@ async fn a_pass_that_is_dropped_ends_by_itself_and_clears_up() {
         }
         assert!(wait_until(|| leftovers(&pair.target).is_empty()), "{way:?}");
         nothing_half(&pair.source, &pair.target);
+    }
+}
+
+/// A near machine that takes no connection besides the first.
+#[derive(Debug)]
+struct Single;
+
+#[async_trait]
+impl Host for Single {
+    fn name(&self) -> &str {
+        "single.example"
+    }
+
+    async fn spawn(&self, command: &Command) -> Result<Process, HostError> {
+        Near.spawn(command).await
+    }
+
+    async fn connect(&self, address: &Address) -> Result<Stream, HostError> {
+        Near.connect(address).await
+    }
+
+    async fn subsystem(&self, name: &str) -> Result<Stream, HostError> {
+        Near.subsystem(name).await
+    }
+
+    async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
+        let source = std::io::ErrorKind::ConnectionReset.into();
+        Err(HostError::Unreachable { host: self.name().to_owned(), source, hint: None })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_gone_in_the_middle_is_no_proof_that_nothing_happened() {
+    for way in [Way::PushHelper, Way::PullHelper, Way::PushSftp, Way::PullSftp] {
+        let pair = Pair::over(Arc::new(Single), Command::new(["helper"]), None);
+        pair.source().file("dir/a", "x", 0o644);
+        let error = pair.sync(way, &Options::default()).await.unwrap_err();
+        assert!(matches!(error, MediaError::BrokenOff { .. }), "{way:?}: {error:?}");
+        assert_eq!(error.retry(), Retry::Unknown);
+        assert!(error.hint().is_some());
+        assert!(pair.target.join("dir").exists(), "{way:?}");
     }
 }
 
