@@ -18,7 +18,7 @@ use super::options::Options;
 use super::session::Link;
 use crate::wire::message::{Op, Side};
 use crate::wire::path::RelPath;
-use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem};
+use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
 
 /// Batches under way at once.
 const BATCHES_MAX: usize = 4;
@@ -45,7 +45,7 @@ impl Pass<'_> {
     /// A dry run: every change is told, nothing is done.
     pub async fn tell(mut self, mut merge: Merge) -> Result<(), MediaError> {
         while let Some(pair) = self.next(&mut merge).await? {
-            self.plan(pair)?;
+            self.plan(pair);
         }
         self.refuse_emptying()?;
         for deletion in self.deletions.backwards() {
@@ -65,7 +65,7 @@ impl Pass<'_> {
                 }
                 pair = self.next(&mut merge), if under_way.len() < BATCHES_MAX => {
                     let Some(pair) = pair? else { break };
-                    let mut plan = self.plan(pair)?;
+                    let mut plan = self.plan(pair);
                     self.set_locked_aside(&mut plan);
                     batch.add(&mut plan);
                     if batch.is_full() {
@@ -114,34 +114,8 @@ impl Pass<'_> {
     }
 
     /// Compares a pair, counts and tells what is to be done, and keeps what is for the end.
-    fn plan(&mut self, pair: Pair) -> Result<Plan, MediaError> {
-        let mut plan = match pair {
-            Pair::Equal(head) => {
-                self.board.count(|stats| {
-                    stats.source_files += head.files;
-                    stats.source_dirs += head.dirs;
-                    stats.source_bytes = stats.source_bytes.saturating_add(head.bytes);
-                    stats.target_files += head.files;
-                    stats.target_dirs += head.dirs;
-                });
-                return Ok(Plan::default());
-            }
-            Pair::Both(source, target) => {
-                self.see_source(&source)?;
-                self.see_target(&target);
-                let delete = self.rules.delete && !self.is_protected(&source.path);
-                compare::both(&source, &target, &Rules { delete, ..self.rules })
-            }
-            Pair::Source(source) => {
-                self.see_source(&source)?;
-                compare::source_only(&source, &self.rules)
-            }
-            Pair::Target(target) => {
-                self.see_target(&target);
-                let delete = self.rules.delete && !self.is_protected(&target.path);
-                compare::target_only(&target, delete)
-            }
-        };
+    fn plan(&mut self, pair: Pair) -> Plan {
+        let mut plan = self.compare(pair);
         for change in &plan.changes {
             self.board.change(change);
         }
@@ -156,21 +130,60 @@ impl Pass<'_> {
             let _ = self.deletions.push(deletion);
         }
         for conflict in plan.conflicts.drain(..) {
-            if self.conflicts.len() < CONFLICTS_MAX {
-                if let Conflict::File(file) = &conflict {
-                    self.board.planned(file.size);
-                }
-                self.conflicts.push(conflict);
-            } else {
-                let text = "a directory is in the way; left for the next pass";
-                let failure = Failure::new(FailureKind::NotEmpty, text);
-                self.board.problem(Problem { path: conflict.path().clone(), failure });
-            }
+            self.put_off(conflict);
         }
-        Ok(plan)
+        plan
     }
 
-    fn see_source(&mut self, directory: &Directory) -> Result<(), MediaError> {
+    fn compare(&mut self, pair: Pair) -> Plan {
+        match pair {
+            Pair::Equal(head) => {
+                self.see_equal(&head);
+                Plan::default()
+            }
+            Pair::Both(source, target) => {
+                self.see_source(&source);
+                self.see_target(&target);
+                let delete = self.rules.delete && !self.is_protected(&source.path);
+                compare::both(&source, &target, &Rules { delete, ..self.rules })
+            }
+            Pair::Source(source) => {
+                self.see_source(&source);
+                compare::source_only(&source, &self.rules)
+            }
+            Pair::Target(target) => {
+                self.see_target(&target);
+                let delete = self.rules.delete && !self.is_protected(&target.path);
+                compare::target_only(&target, delete)
+            }
+        }
+    }
+
+    /// Keeps a conflict for the end of the pass, while there is room.
+    fn put_off(&mut self, conflict: Conflict) {
+        if self.conflicts.len() < CONFLICTS_MAX {
+            if let Conflict::File(file) = &conflict {
+                self.board.planned(file.size);
+            }
+            self.conflicts.push(conflict);
+        } else {
+            let text = "a directory is in the way; left for the next pass";
+            let failure = Failure::new(FailureKind::NotEmpty, text);
+            self.board.problem(Problem { path: conflict.path().clone(), failure });
+        }
+    }
+
+    fn see_equal(&self, head: &ShardHead) {
+        self.board.count(|stats| {
+            stats.source_files += head.files;
+            stats.source_dirs += head.dirs;
+            stats.source_bytes = stats.source_bytes.saturating_add(head.bytes);
+            stats.target_files += head.files;
+            stats.target_dirs += head.dirs;
+        });
+    }
+
+    fn see_source(&mut self, directory: &Directory) {
         if !directory.problems.is_empty() && !self.is_protected(&directory.path) {
             self.protected = Some(directory.path.clone());
         }
@@ -191,7 +204,6 @@ impl Pass<'_> {
             stats.source_bytes = stats.source_bytes.saturating_add(bytes);
         });
         self.board.progress(&directory.path, false);
-        Ok(())
     }
 
     fn see_target(&self, directory: &Directory) {
