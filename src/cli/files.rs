@@ -177,6 +177,7 @@ fn exit_for(error: &MediaError) -> Exit {
         | MediaError::TooManyDeletions { .. }
         | MediaError::TargetFull { .. }
         | MediaError::Host { .. }
+        | MediaError::BrokenOff { .. }
         | MediaError::Wire { .. }
         | MediaError::HelperEnded { .. }
         | MediaError::Disorder { .. }
