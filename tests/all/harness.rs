@@ -4,6 +4,7 @@
 
 pub mod dns;
 pub mod media_tree;
+pub mod newer_redis;
 pub mod nginx;
 pub mod pgbouncer;
 pub mod postgres;
