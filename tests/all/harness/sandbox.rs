@@ -30,11 +30,14 @@ use tempfile::TempDir;
 
 use super::media_tree::Tree;
 use super::nginx::Certificate;
-use super::{free_port, process, seed, wait_for};
+use super::{free_port_on, process, seed, wait_for};
 use settings::Secrets;
 pub use side::{DATABASE, DOMAIN, ROLE, Side};
 pub use untouched::Snapshot;
 pub use verify::Verdict;
+
+/// Of the old server and of the new one.
+const ADDRESSES: [&str; 2] = ["127.0.0.2", "127.0.0.3"];
 
 /// How large the old server's instance is.
 #[derive(Clone, Debug)]
@@ -112,7 +115,7 @@ impl Sandbox {
         let certificate = Certificate::make(&dir, &[DOMAIN]);
         let secrets = Secrets::make();
         // The same on both sides, as on two machines; each side has an address of its own.
-        let ports = (free_port(), free_port());
+        let ports = (free_port_on(&ADDRESSES), free_port_on(&ADDRESSES));
         let plan = &|name, address, locale| side::Plan {
             name,
             address,
@@ -125,8 +128,8 @@ impl Sandbox {
         };
         let (old, new) = std::thread::scope(|scope| {
             let locale = options.locale.as_ref();
-            let old = scope.spawn(move || Side::start(&plan("old", "127.0.0.2", locale)));
-            let new = scope.spawn(move || Side::start(&plan("new", "127.0.0.3", None)));
+            let old = scope.spawn(move || Side::start(&plan("old", ADDRESSES[0], locale)));
+            let new = scope.spawn(move || Side::start(&plan("new", ADDRESSES[1], None)));
             (old.join(), new.join())
         });
         let (old, new) = (old.expect("the old server"), new.expect("the new server"));

@@ -9,7 +9,7 @@ use super::super::nginx::{Certificate, Nginx};
 use super::super::postgres::{self, Postgres};
 use super::super::redis::Redis;
 use super::super::sshd::Sshd;
-use super::super::{free_port, media_tree, random};
+use super::super::{free_port_on, media_tree, random};
 use super::settings::{Secrets, env_file};
 use super::{Locale, Login, files, web};
 
@@ -82,7 +82,7 @@ impl Side {
             media_tree::give(&plan.dir.join("home"), uid, gid);
             media_tree::give(&plan.dir.join("var/spool/cron"), uid, gid);
         }
-        let https_port = free_port();
+        let https_port = free_port_on(&[plan.address]);
         let database_password = random::secret();
         let side = Side {
             name: plan.name,
