@@ -7,7 +7,7 @@ use crate::event::{Event, Finding, Level};
 use crate::migration::plan::Plan;
 use crate::migration::run::{self, Cause, Ending, Log, Options, RunError};
 use crate::migration::state::Phase;
-use crate::migration::world::World;
+use crate::migration::world::{World, journal_path};
 use crate::migration::{facts, recipe};
 
 use super::display::Display;
@@ -55,14 +55,19 @@ impl Setting {
         setup::state_dir(&config)?;
         let events = config.state_dir.join("events.jsonl");
         let display = Display::new(common, Some(&events))?;
+        let log = Log::open(&journal_path(&config.state_dir))
+            .map_err(|error| Failure::new(Exit::Failed, error))?;
         let world = match verb {
             Verb::Migrate => setup::world(config, display.monitor()).await.map_err(|failure| {
-                failure.with_hint("an unfinished move is undone by `transhume rollback`")
+                match log.is_unfinished() {
+                    true => {
+                        failure.with_hint("or undo the unfinished move with `transhume rollback`")
+                    }
+                    false => failure,
+                }
             })?,
             Verb::Rollback => setup::world_to_undo(config, display.monitor()).await?,
         };
-        let log =
-            Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
         Ok(Setting { world, log: Arc::new(log), display })
     }
 

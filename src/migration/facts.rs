@@ -3,6 +3,7 @@
 
 mod databases;
 mod machines;
+mod media;
 mod stores;
 
 use std::sync::Arc;
