@@ -1,6 +1,6 @@
 //! `transhume sync`: a media pass while the old server is live.
 
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::migration::facts;
 use crate::migration::steps::media::{Pass, pass};
 
@@ -21,16 +21,17 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
     let config = setup::config(common.config.as_deref())?;
     let display = Display::new(common, None)?;
-    let world = setup::world(config, display.monitor()).await?;
+    let world = setup::world_to_look(config, display.monitor()).await?;
     world.monitor.emit(Event::RunStarted { run: "sync".into(), verb: "sync".into() });
-    let gathered = facts::gather(&world).await;
-    let Some(facts) = gathered.facts else {
+    let gathered = facts::gather_media(&world).await;
+    let refused = gathered.findings.iter().any(|finding| finding.level == Level::Refusal);
+    let Some(media) = gathered.facts.filter(|_| !refused) else {
         check::tell_refusals(&*world.monitor, gathered.findings);
         display.close("sync", Exit::Refused);
         return Ok(Exit::Refused);
     };
     let kind = if arguments.dry_run { Pass::Check } else { Pass::Base };
-    let passed = pass(&world, &facts, kind, &*world.monitor).await;
+    let passed = pass(&world, media.as_ref(), kind, &*world.monitor).await;
     let outcome = match passed {
         Ok(outcome) => outcome,
         Err(error) => {

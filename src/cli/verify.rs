@@ -18,7 +18,7 @@ pub(super) struct Arguments {}
 pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> {
     let config = setup::config(common.config.as_deref())?;
     let display = Display::new(common, None)?;
-    let world = setup::world(config, display.monitor()).await?;
+    let world = setup::world_to_look(config, display.monitor()).await?;
     let gathered = facts::gather(&world).await;
     let Some(facts) = gathered.facts else {
         check::tell_refusals(&*world.monitor, gathered.findings);
@@ -64,7 +64,7 @@ async fn redis(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u
 }
 
 async fn media(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u64, Failure> {
-    let passed = pass(world, facts, Pass::Check, &*world.monitor).await;
+    let passed = pass(world, facts.media.as_ref(), Pass::Check, &*world.monitor).await;
     let outcome = passed.map_err(|error| {
         Failure::of_step(Exit::Failed, "the media cannot be compared".into(), error)
     })?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::Scene;
 use crate::event::{Event, Monitor};
 use crate::media::{self, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner};
-use crate::migration::facts::{Facts, MediaPaths};
+use crate::migration::facts::MediaPaths;
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
 use crate::units::{Bytes, counted};
@@ -85,14 +85,14 @@ pub async fn endpoints(
     Ok((source, target, owner))
 }
 
-/// One pass as the configuration says.
+/// One pass as the configuration says; none where the media are in object storage.
 pub async fn pass(
     world: &World,
-    facts: &Facts,
+    paths: Option<&MediaPaths>,
     pass: Pass,
     monitor: &dyn Monitor,
 ) -> Result<Option<Outcome>, StepError> {
-    let Some(paths) = &facts.media else { return Ok(None) };
+    let Some(paths) = paths else { return Ok(None) };
     let (source, target, owner) = endpoints(world, paths).await?;
     let config = &world.config.media;
     let options = Options {
@@ -141,7 +141,8 @@ impl Step for Media {
 
     async fn run(&self, _: &Value) -> Result<(), StepError> {
         let Scene { world, facts, .. } = &self.scene;
-        let Some(outcome) = pass(world, facts, self.pass, &*world.monitor).await? else {
+        let Some(outcome) = pass(world, facts.media.as_ref(), self.pass, &*world.monitor).await?
+        else {
             return Ok(());
         };
         let stats = &outcome.stats;
@@ -180,7 +181,7 @@ impl Step for Media {
         if self.pass != Pass::Final {
             return Ok(evidence);
         }
-        let again = pass(world, facts, Pass::Check, &crate::event::Silent).await?;
+        let again = pass(world, facts.media.as_ref(), Pass::Check, &crate::event::Silent).await?;
         let left = again.map_or(0, |outcome| outcome.stats.transferred_files);
         if left > 0 {
             let what = counted(left, "file");
