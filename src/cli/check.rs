@@ -15,7 +15,7 @@ pub(super) struct Arguments {}
 pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> {
     let config = setup::config(common.config.as_deref())?;
     let display = Display::new(common, None)?;
-    let world = setup::world(config, display.monitor()).await?;
+    let world = setup::world_to_look(config, display.monitor()).await?;
     let findings = facts::gather(&world).await.findings;
     if common.json {
         findings.iter().for_each(|finding| world.monitor.emit(finding.clone().into()));

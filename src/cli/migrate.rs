@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::event::{Event, Finding, Level};
 use crate::migration::plan::Plan;
 use crate::migration::run::{self, Cause, Ending, Log, Options, RunError};
-use crate::migration::state::Phase;
+use crate::migration::state::{Phase, State};
 use crate::migration::world::World;
 use crate::migration::{facts, recipe};
 
@@ -86,7 +86,7 @@ impl Setting {
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
     let setting = Setting::open(common, Verb::Migrate).await?;
     let Setting { world, log, display } = &setting;
-    if is_finished(log, &world.job()) {
+    if is_done(log.current().as_ref(), &world.job()) {
         return already_done(&setting);
     }
     setting.begin("migrate");
@@ -97,7 +97,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let Some(facts) = gathered.facts.filter(|_| resuming || !refused) else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
-    let plan = recipe::plan(world, facts, log);
+    let plan = recipe::plan(world, facts, log.run(), log.clone());
     if !resuming && !arguments.yes && !agreed(display, &plan)? {
         let failure =
             Failure::message(Exit::Refused, "you did not agree; nothing was touched", None);
@@ -131,20 +131,22 @@ pub(super) async fn rollback(
     let Some(facts) = gathered.facts else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
-    let plan = recipe::plan(world, facts, log);
+    let plan = recipe::plan(world, facts, log.run(), log.clone());
     let token = interrupt::token()?;
     let ending = run::rollback(&plan, log, &*world.monitor, &token).await;
     conclude(&setting, ending, Exit::Done)
 }
 
+/// What there is to say when the move is begun again after its end.
+pub(super) const DONE: &str = "This move is done; `transhume report` tells what happened.";
+
 /// Whether the last run completed this very move. It is not begun again: the old server is fenced.
-fn is_finished(log: &Log, job: &str) -> bool {
-    log.current()
-        .is_some_and(|state| state.job == job && matches!(state.phase, Phase::Finished { .. }))
+pub(super) fn is_done(state: Option<&State>, job: &str) -> bool {
+    state.is_some_and(|state| state.job == job && matches!(state.phase, Phase::Finished { .. }))
 }
 
 fn already_done(setting: &Setting) -> Result<Exit, Failure> {
-    note(setting, "This move is done; `transhume report` tells what happened.".into());
+    note(setting, DONE.into());
     setting.display.flush();
     Ok(Exit::Done)
 }
@@ -170,7 +172,7 @@ fn refusal(findings: &[Finding]) -> Failure {
 
 fn agreed(display: &Display, plan: &Plan) -> Result<bool, Failure> {
     display.paused(|| {
-        eprint!("{}", plan::text(plan, display.look().color));
+        eprint!("{}", plan::text(plan, None, display.look().color));
         question::confirm("This moves the instance.", "migrate")
     })
 }

@@ -76,6 +76,8 @@ pub struct PlanLine {
     pub predicted: Option<Duration>,
     /// Whether it lies past the point of no return.
     pub past_return: bool,
+    /// Whether a run that is under way has it behind it.
+    pub done: bool,
 }
 
 /// The three parts of a move.
@@ -87,7 +89,7 @@ pub enum Segment {
 }
 
 /// The plan: numbered steps with their ids (for `--until`) by segment, the point of no return,
-/// predicted times where there are.
+/// predicted times where there are, a mark on what is done.
 pub fn plan(lines: &[PlanLine], color: bool) -> String {
     let paint = Paint(color);
     let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0).min(64);
@@ -114,7 +116,8 @@ pub fn plan(lines: &[PlanLine], color: bool) -> String {
             None => title.into_owned(),
         };
         let id = paint.dim(&format!("{:id_width$}", escape(&line.id)));
-        let _ = writeln!(text, "{:4}  {id}  {entry}", index + 1);
+        let sign = if line.done { paint.green("✓") } else { " ".to_owned() };
+        let _ = writeln!(text, "{sign}{:3}  {id}  {entry}", index + 1);
     }
     text
 }

@@ -303,6 +303,7 @@ fn the_plan_shows_its_segments_and_the_point_of_no_return() {
         segment,
         predicted: secs.map(Duration::from_secs),
         past_return,
+        done: id == "helper",
     };
     let lines = [
         line("helper", "Install the helper", Segment::Prepare, Some(2), false),
@@ -320,7 +321,7 @@ fn the_plan_shows_its_segments_and_the_point_of_no_return() {
     ];
     insta::assert_snapshot!(plan(&lines, false), @"
     Prepare: the old server serves as usual, about 1 h 23 min
-       1  helper    Install the helper                           about 2 s
+    ✓  1  helper    Install the helper                           about 2 s
        2  media     Copy the media while the old server is live  about 1 h 23 min
 
     Cutover: nobody can post, about 1 min 55 s
