@@ -10,6 +10,10 @@ use super::{Common, Exit, Failure, setup};
 
 /// Look at both servers, change nothing, and tell what would stop or trouble a move.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume check               what is in order, warnings, refusals; each with its remedy
+  transhume -q check            warnings and refusals only
+  transhume --json check | jq -r 'select(.level == \"refusal\") | .text'")]
 pub(super) struct Arguments {}
 
 pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> {

@@ -13,7 +13,10 @@ use crate::migration::{facts, recipe};
 use super::display::Display;
 use super::{Common, Exit, Failure, interrupt, plan, question, report, setup};
 
-/// Move the instance: show the plan, ask once, run it. Interrupted, the same command goes on.
+/// Move the instance: show the plan, ask once, run it.
+///
+/// Interrupted in whatever way, the same command goes on. What fails before the point of no return
+/// is undone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   transhume migrate                   show the plan, ask, run it
@@ -30,6 +33,9 @@ pub(super) struct Arguments {
 
 /// Undo an unfinished move: put the old server back as it was.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume rollback            ask, then undo what was done, the last step first
+  transhume rollback --yes      do not ask")]
 pub(super) struct RollbackArguments {
     /// Do not ask.
     #[arg(short, long)]

@@ -10,6 +10,9 @@ use super::{Common, Exit, Failure, setup};
 
 /// Show where the last run stands and what to do.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume status
+  transhume --json status | jq -r .phase")]
 pub(super) struct Arguments {}
 
 pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> {

@@ -7,7 +7,9 @@ use crate::migration::steps::media::{Pass, pass};
 use super::display::Display;
 use super::{Common, Exit, Failure, check, setup};
 
-/// Copy what is new in the media while the old server is live; repeat it as often as you like.
+/// Copy what is new in the media while the old server is live.
+///
+/// Repeat it as often as you like: each pass only moves what is new. It needs no database.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   transhume sync              copy what is new or changed

@@ -11,8 +11,13 @@ use crate::units::counted;
 use super::display::Display;
 use super::{Common, Exit, Failure, check, setup};
 
-/// Compare database, Redis and media of both servers, and change nothing. Both must be at rest.
+/// Compare database, Redis and media of both servers, and change nothing.
+///
+/// Both must be at rest: what is written meanwhile is told as a difference.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume verify              after a move, before anybody posts on the new server
+  transhume -q verify           tell differences only")]
 pub(super) struct Arguments {}
 
 pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> {
