@@ -2,9 +2,10 @@
 
 use crate::event::{Event, Level};
 use crate::migration::facts;
-use crate::migration::steps::media::{Pass, pass};
+use crate::migration::steps::media::{Pass, pass, summary};
 
 use super::display::Display;
+use super::outcome::say;
 use super::{Common, Exit, Failure, check, setup};
 
 /// Copy what is new in the media while the old server is live.
@@ -45,11 +46,16 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         Some(outcome) if outcome.problems_total > 0 => Exit::Problems,
         Some(_) | None => Exit::Done,
     };
+    let text = match &outcome {
+        Some(outcome) => format!("Media: {}", summary(kind, &outcome.stats)),
+        None => "The media are in object storage and stay there.".to_owned(),
+    };
+    world.monitor.emit(Event::Note { text });
     display.close("sync", exit);
-    match outcome {
-        Some(outcome) if !common.json => print!("{}", outcome.stats),
-        Some(_) => {}
-        None => println!("The media are in object storage and stay there."),
+    // The figures are of what was done; a dry run does nothing.
+    let shows = kind == Pass::Base && !common.json && !common.quiet;
+    if let Some(outcome) = outcome.filter(|_| shows) {
+        say(&outcome.stats.to_string());
     }
     Ok(exit)
 }

@@ -34,6 +34,10 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
     let mut differences = database(&world, &facts, &mut told).await?;
     differences += redis(&world, &facts, &mut told).await?;
     differences += media(&world, &facts, &mut told).await?;
+    told.push(match differences {
+        0 => "No difference: both servers hold the same.".to_owned(),
+        _ => format!("{}; the problems above name them.", counted(differences, "difference")),
+    });
     for text in told {
         world.monitor.emit(Event::Note { text });
     }
@@ -49,7 +53,7 @@ async fn database(world: &World, facts: &Facts, told: &mut Vec<String>) -> Resul
     for difference in &compared.differences {
         problem(world, "database", difference.to_string());
     }
-    told.push(format!("database: {compared}"));
+    told.push(format!("Database: compared {compared}"));
     Ok(compared.differences.len() as u64)
 }
 
@@ -62,7 +66,7 @@ async fn redis(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u
         let namespace = pair.source.namespace.as_deref();
         let found = redis::verify(&source, &target, namespace).await.map_err(fail)?;
         found.told.into_iter().for_each(|text| problem(world, "redis", text));
-        told.push(format!("redis: {} the same", counted(found.keys, "key")));
+        told.push(format!("Redis: {} the same", counted(found.keys, "key")));
         differences += found.differences;
     }
     Ok(differences)
@@ -74,11 +78,11 @@ async fn media(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u
         Failure::of_step(Exit::Failed, "the media cannot be compared".into(), error)
     })?;
     let Some(outcome) = outcome else { return Ok(0) };
-    let missing = outcome.stats.transferred_files;
+    let missing = outcome.stats.differing();
     if missing > 0 {
         problem(world, "media", format!("{} missing or different", counted(missing, "file")));
     }
-    told.push(format!("media: {} looked at", counted(outcome.stats.source_files, "file")));
+    told.push(format!("Media: {} looked at", counted(outcome.stats.source_files, "file")));
     Ok(missing + outcome.problems_total)
 }
 

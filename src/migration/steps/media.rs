@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Scene;
 use crate::event::{Event, Monitor};
-use crate::media::{self, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner};
+use crate::media::{self, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner, Stats};
 use crate::migration::facts::MediaPaths;
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
@@ -113,6 +113,23 @@ pub async fn pass(
     Ok(Some(outcome?))
 }
 
+/// What a pass did, or would do, in words.
+pub fn summary(pass: Pass, stats: &Stats) -> String {
+    match pass {
+        Pass::Base | Pass::Final if stats.transferred_files > 0 => {
+            let files = counted(stats.transferred_files, "file");
+            format!("{files} copied, {}", Bytes(stats.transferred_bytes))
+        }
+        Pass::Check if stats.differing() > 0 => {
+            let files = counted(stats.differing_files, "file");
+            format!("{files} to copy, {}; nothing was changed", Bytes(stats.differing_bytes))
+        }
+        Pass::Base | Pass::Final | Pass::Check => {
+            format!("nothing to copy: {} are there", counted(stats.source_files, "file"))
+        }
+    }
+}
+
 #[async_trait]
 impl Step for Media {
     fn id(&self) -> &'static str {
@@ -146,17 +163,17 @@ impl Step for Media {
             return Ok(());
         };
         let stats = &outcome.stats;
-        let copied = counted(stats.transferred_files, "file");
         let evidence = match self.pass {
-            Pass::Base | Pass::Final => {
-                format!("{copied} copied, {}", Bytes(stats.literal_bytes + stats.matched_bytes))
-            }
-            Pass::Check if stats.transferred_files == 0 => {
+            Pass::Base | Pass::Final => summary(self.pass, stats),
+            Pass::Check if stats.differing() == 0 => {
                 format!("{} of the old server are all there", counted(stats.source_files, "file"))
             }
-            Pass::Check => format!("{copied} of the old server are missing or differ"),
+            Pass::Check => {
+                let files = counted(stats.differing(), "file");
+                format!("{files} of the old server are missing or differ")
+            }
         };
-        if self.pass == Pass::Check && stats.transferred_files > 0 {
+        if self.pass == Pass::Check && stats.differing() > 0 {
             let text = evidence.clone();
             let remedy = Some("`transhume files` copies what is missing".into());
             world.monitor.emit(Event::Problem { subject: "media".into(), text, remedy });
@@ -182,7 +199,7 @@ impl Step for Media {
             return Ok(evidence);
         }
         let again = pass(world, facts.media.as_ref(), Pass::Check, &crate::event::Silent).await?;
-        let left = again.map_or(0, |outcome| outcome.stats.transferred_files);
+        let left = again.map_or(0, |outcome| outcome.stats.differing());
         if left > 0 {
             let what = counted(left, "file");
             return Err(StepError::new(format!("{what} still differ after the pass"), None));
