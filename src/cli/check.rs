@@ -6,6 +6,7 @@ use crate::render;
 use crate::render::view;
 
 use super::display::Display;
+use super::outcome::say;
 use super::{Common, Exit, Failure, setup};
 
 /// Look at both servers, change nothing, and tell what would stop or trouble a move.
@@ -25,15 +26,29 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
         findings.iter().for_each(|finding| world.monitor.emit(finding.clone().into()));
     }
     display.flush();
-    if !common.json {
-        print!("{}", render::findings(&shown(&findings), display.look().color));
-    }
     let worst = findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok);
+    if !common.json {
+        let told = findings.into_iter().filter(|found| !common.quiet || found.level > Level::Ok);
+        let told: Vec<Finding> = told.collect();
+        say(&render::findings(&shown(&told), display.look().color));
+    }
+    if !common.json && !common.quiet {
+        say(next(worst));
+    }
     Ok(match worst {
         Level::Ok => Exit::Done,
         Level::Warning => Exit::Problems,
         Level::Refusal => Exit::Refused,
     })
+}
+
+/// What to do, given the worst that was found.
+fn next(worst: Level) -> &'static str {
+    match worst {
+        Level::Ok => "Nothing stands in the way of a move: `transhume plan` shows its steps.\n",
+        Level::Warning => "A move can start; weigh the warnings first.\n",
+        Level::Refusal => "Follow the remedies, then run `transhume check` again.\n",
+    }
 }
 
 /// Tells why a verb cannot begin.

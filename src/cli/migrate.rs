@@ -80,9 +80,7 @@ impl Setting {
     /// Ends the run: the last words, the report, the exit code.
     fn end(&self, exit: Exit, result: Result<(), Failure>) -> Result<Exit, Failure> {
         let path = report::path(&self.world.config.state_dir, self.log.run());
-        self.display
-            .monitor()
-            .emit(Event::Note { text: format!("The report: {}", path.display()) });
+        self.display.say_here(format!("The report: {}", path.display()));
         self.display.close(self.log.run(), exit);
         report::write(&self.world.config, &path)?;
         result.map(|()| exit)
@@ -95,19 +93,29 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     if is_done(log.current().as_ref(), &world.job()) {
         return already_done(&setting);
     }
-    setting.begin("migrate");
     let resuming = log.is_unfinished();
+    let asks = !resuming && !arguments.yes;
+    if asks {
+        question::possible()?;
+    }
+    setting.begin("migrate");
     let gathered = facts::gather(world).await;
-    tell_findings(display, &gathered.findings, resuming);
+    tell_findings(display, &gathered.findings, resuming && gathered.facts.is_some());
     let refused = gathered.findings.iter().any(|finding| finding.level == Level::Refusal);
     let Some(facts) = gathered.facts.filter(|_| resuming || !refused) else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
     let plan = recipe::plan(world, facts, log.run(), log.clone());
-    if !resuming && !arguments.yes && !agreed(display, &plan)? {
-        let failure =
-            Failure::message(Exit::Refused, "you did not agree; nothing was touched", None);
-        return setting.end(Exit::Refused, Err(failure));
+    if asks && !agreed(display, &plan)? {
+        return setting.end(Exit::Refused, Err(disagreed()));
+    }
+    if let Some(state) = log.current().filter(|_| resuming) {
+        let behind = plan.steps().filter(|step| state.is_behind(step.id())).count();
+        let steps = plan.steps().count();
+        note(
+            &setting,
+            format!("Going on where it stopped: {behind} of {steps} steps are behind it."),
+        );
     }
     let options = Options { until: arguments.until };
     let token = interrupt::token()?;
@@ -124,17 +132,14 @@ pub(super) async fn rollback(
     if !log.is_unfinished() {
         return Err(Failure::new(Exit::Usage, RunError::NothingToUndo));
     }
-    setting.begin("rollback");
-    let question = format!("Undo {} and put the old server back as it was?", world.job());
+    let question = format!("This undoes {} and puts the old server back as it was.", world.job());
     if !arguments.yes && !display.paused(|| question::confirm(&question, "rollback"))? {
-        return Err(Failure::message(
-            Exit::Refused,
-            "you did not agree; nothing was touched",
-            None,
-        ));
+        return Err(disagreed());
     }
+    setting.begin("rollback");
     let gathered = facts::gather_to_undo(world).await;
     let Some(facts) = gathered.facts else {
+        tell_findings(display, &gathered.findings, false);
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
     let plan = recipe::plan(world, facts, log.run(), log.clone());
@@ -166,13 +171,17 @@ fn tell_findings(display: &Display, findings: &[Finding], resuming: bool) {
     }
 }
 
+fn disagreed() -> Failure {
+    Failure::message(Exit::Refused, "you did not agree; nothing was touched", None)
+}
+
 fn refusal(findings: &[Finding]) -> Failure {
     let count = findings.iter().filter(|finding| finding.level == Level::Refusal).count();
     let noun = crate::units::counted(count as u64, "refusal");
     Failure::message(
         Exit::Refused,
         format!("check found {noun}; nothing was touched"),
-        Some("each refusal above tells its remedy; `transhume check` looks again".into()),
+        Some("follow the remedies above; `transhume check` looks again".into()),
     )
 }
 
@@ -200,7 +209,7 @@ fn conclude(
             (Exit::Problems, Ok(()))
         }
         Ok(Ending::Stopped { after }) => {
-            note(setting, format!("Stopped after {after}; `transhume migrate` goes on."));
+            note(setting, stopped(setting.log.current().as_ref(), &after));
             (Exit::Done, Ok(()))
         }
         Ok(Ending::Interrupted) => (Exit::Interrupted, Ok(())),
@@ -225,6 +234,7 @@ fn conclude(
         }
         Err(error) => {
             let exit = match error {
+                RunError::Journal(_) if is_past_return(&setting.log) => Exit::Unfinished,
                 RunError::Journal(_) => Exit::Failed,
                 RunError::OtherJob { .. }
                 | RunError::PlanChanged { .. }
@@ -236,6 +246,22 @@ fn conclude(
         }
     };
     setting.end(exit, result)
+}
+
+fn is_past_return(log: &Log) -> bool {
+    log.current().is_some_and(|state| !state.ended() && state.past_no_return)
+}
+
+/// In which state `--until` leaves the servers, and how to go on.
+fn stopped(state: Option<&State>, after: &str) -> String {
+    let is_down =
+        state.and_then(|state| state.downtime).is_some_and(|downtime| downtime.to.is_none());
+    let back = match state {
+        Some(state) if state.past_no_return => "there is no way back",
+        Some(_) | None => "`transhume rollback` puts the old server back",
+    };
+    let can_post = if is_down { "nobody can post" } else { "people can post" };
+    format!("Stopped after `{after}`: {can_post}. `transhume migrate` goes on; {back}.")
 }
 
 fn failed(exit: Exit, cause: Cause, state: &str) -> Failure {

@@ -14,6 +14,7 @@ use crate::render::{self, PlanLine};
 use crate::units::counted;
 
 use super::display::Display;
+use super::outcome::say;
 use super::{Common, Exit, Failure, check, migrate, setup};
 
 /// Print the steps of the move and change nothing.
@@ -46,9 +47,9 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
     let run = state.as_ref().map_or("new", |state| &state.run);
     let plan = recipe::plan(&world, facts, run, Arc::new(state.clone()));
     if common.json {
-        println!("{}", json(&plan, state.as_ref()));
+        say(&format!("{}\n", json(&plan, state.as_ref())));
     } else {
-        print!("{}", text(&plan, state.as_ref(), display.look().color));
+        say(&text(&plan, state.as_ref(), display.look().color));
     }
     if let Some(State { phase: Phase::Unwinding { .. }, .. }) = &state {
         let text = "This move is being undone: `transhume rollback` completes that.".into();

@@ -154,7 +154,7 @@ impl Look<'_> {
                 }
                 return None;
             };
-            let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+            let names: Vec<&str> = units.iter().map(short).collect();
             if !names.is_empty() {
                 self.findings.push(Finding::ok(&subject, names.join(", ")));
             } else if is_source || !world.config.copy.systemd {
@@ -178,8 +178,7 @@ impl Look<'_> {
 
     /// There are never two Sidekiqs for one domain: the new one is started by the move.
     fn idle_target(&mut self, subject: &str, units: &[Unit]) {
-        let running: Vec<&str> =
-            units.iter().filter(|unit| unit.is_running()).map(|unit| unit.name.as_str()).collect();
+        let running: Vec<&str> = units.iter().filter(|unit| unit.is_running()).map(short).collect();
         if !running.is_empty() {
             let text = format!("running already: {}", running.join(", "));
             let remedy = format!("stop them there: `systemctl stop {}`", running.join(" "));
@@ -222,6 +221,11 @@ impl Look<'_> {
     fn ok(&mut self, subject: &str, text: impl Into<String>) {
         self.findings.push(Finding::ok(subject, text));
     }
+}
+
+/// A unit's name as people say it, and as systemctl takes it.
+fn short(unit: &Unit) -> &str {
+    unit.name.strip_suffix(".service").unwrap_or(&unit.name)
 }
 
 impl Machine {

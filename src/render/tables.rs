@@ -146,7 +146,7 @@ fn about(time: Duration) -> String {
 /// Where a run stands: what is done, what is under way, the downtime, what to do.
 pub fn status(view: &View, now: Timestamp) -> String {
     let Some(began) = view.began else {
-        return "No run has been started here.\n".to_owned();
+        return "No move has been started here.\n".to_owned();
     };
     let mut text = String::new();
     let run = escape(view.run.as_deref().unwrap_or("?")).into_owned();
@@ -171,7 +171,8 @@ pub fn status(view: &View, now: Timestamp) -> String {
         let _ = writeln!(text, "        {name}: {}", figures.join(", "));
     }
     if let Some(downtime) = view.downtime(now) {
-        let running = if view.downtime_running().is_some() { ", and counting" } else { "" };
+        let running =
+            if view.downtime_running().is_some() { " so far: nobody can post" } else { "" };
         let _ = writeln!(text, "  downtime: {}{running}", duration(downtime));
     }
     if view.no_return.is_some() {
@@ -182,14 +183,15 @@ pub fn status(view: &View, now: Timestamp) -> String {
 }
 
 fn standing(view: &View, now: Timestamp) -> String {
-    let done = format!("{} of {} steps are done", view.steps_done(), view.steps_total);
-    match (&view.finished, view.latest) {
-        (Some(finished), _) => format!("{}; {done}", words::result(&view.verb, finished.exit)),
-        (None, Some(latest)) => {
-            format!("not ended; {done}; last heard of {} ago", words::whole_secs(span(latest, now)))
-        }
-        (None, None) => done,
+    let mut parts = match &view.finished {
+        Some(finished) => vec![words::ended(view, finished.exit).to_owned()],
+        None => vec!["not ended".to_owned()],
+    };
+    parts.extend(words::steps(view).map(|(what, count)| format!("{what}: {count}")));
+    if let (None, Some(latest)) = (&view.finished, view.latest) {
+        parts.push(format!("last heard of {} ago", words::whole_secs(span(latest, now))));
     }
+    parts.join("; ")
 }
 
 fn ended(outcome: &StepOutcome, took: Duration) -> String {

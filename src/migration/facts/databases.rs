@@ -38,8 +38,8 @@ impl Look<'_> {
         let target = self.server(&world.target, target).await;
         let destination = self.destination(target).await;
         let checked = database::check(&server, &destination, LOOKED_AT_BYTES_MAX).await;
-        if let Some(findings) = self.keep("database", checked) {
-            self.findings.extend(findings.into_iter().map(|finding| prefixed(finding, "database")));
+        for finding in self.keep("database", checked).into_iter().flatten() {
+            self.findings.push(in_a_move(finding, &destination));
         }
         Some((server, destination))
     }
@@ -123,9 +123,14 @@ async fn address(
     }
 }
 
-fn prefixed(mut finding: Finding, what: &str) -> Finding {
-    if finding.level == Level::Ok || !finding.subject.contains(what) {
-        finding.subject = format!("{what}: {}", finding.subject);
+/// What the engine found, as a move tells it: its own verb takes options that a move does not.
+fn in_a_move(mut finding: Finding, destination: &Destination) -> Finding {
+    if finding.level == Level::Ok || !finding.subject.contains("database") {
+        finding.subject = format!("database: {}", finding.subject);
     }
+    let name = &destination.server.database;
+    let option = format!("`--replace {name}`");
+    let key = format!("set `database.replace_target = \"{name}\"`");
+    finding.remedy = finding.remedy.map(|remedy| remedy.replace(&option, &key));
     finding
 }

@@ -239,7 +239,7 @@ fn the_status_of_a_run_under_way() {
     let now = events[10].at + jiff::SignedDuration::from_secs(40);
     insta::assert_snapshot!(status(&View::of(events), now), @"
     migrate (run r1), started 53 s ago
-      not ended; 2 of 5 steps are done; last heard of 40 s ago
+      not ended; steps done: 2 of 5; last heard of 40 s ago
       ✓  1  Install the helper on new.example: done in 1.2 s
       –  2  Copy the certificates: skipped: none configured
       ▸  3  Copy the media: running for 50 s
@@ -252,7 +252,7 @@ fn the_status_of_a_run_that_was_unwound() {
     let events = an_unwound_move();
     insta::assert_snapshot!(status(&View::of(&events), events[11].at), @"
     migrate (run r2), started 12 s ago
-      undoing failed; the old server needs you; 0 of 5 steps are done
+      undoing failed; the old server needs you; steps undone: 1 of 2
       ✗  1  Show the maintenance page: undo failed: nginx -t refused
       ↩  2  Stop the old server: undone
       ✗  3  Copy the database: failed: pg_restore on new.example failed with exit code 1:
