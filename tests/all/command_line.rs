@@ -40,10 +40,12 @@ fn every_verb_has_examples() {
     assert!(said(&["--help"]).contains("Examples:\n"));
 }
 
+/// How a generator writes down that there is a subcommand.
+type Written = fn(&str) -> String;
+
 #[test]
 fn completions_know_every_verb() {
-    // How each generator writes down that there is a subcommand.
-    let known: [(&str, fn(&str) -> String); 3] = [
+    let known: [(&str, Written); 3] = [
         ("bash", |verb| format!("transhume,{verb})")),
         ("zsh", |verb| format!("\n'{verb}:")),
         ("fish", |verb| format!("-a \"{verb}\"")),

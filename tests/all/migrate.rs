@@ -2,12 +2,16 @@
 
 #[path = "migrate/faults.rs"]
 mod faults;
+#[path = "migrate/normal.rs"]
+mod normal;
 #[path = "migrate/read_only.rs"]
 mod read_only;
 #[path = "migrate/refusals.rs"]
 mod refusals;
 #[path = "migrate/rollback.rs"]
 mod rollback;
+#[path = "migrate/transcripts.rs"]
+mod transcripts;
 #[path = "migrate/whole.rs"]
 mod whole;
 
