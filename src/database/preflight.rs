@@ -130,10 +130,7 @@ fn locale(facts: &Facts, found: &mut Vec<Finding>) {
 
 fn existing(facts: &Facts, found: &mut Vec<Finding>) {
     let name = &facts.wanted;
-    let remedy = Some(format!(
-        "name another, or allow that it is dropped: `database.replace_target = \"{name}\"` in \
-         transhume.toml (`--replace {name}` of `transhume db`)"
-    ));
+    let remedy = Some(format!("name another, or allow that it is dropped: `--replace {name}`"));
     let replaced = || Finding::warning(TARGET, format!("{name} will be dropped"), None);
     match &facts.existing {
         Existing::Absent => {

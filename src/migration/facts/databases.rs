@@ -47,7 +47,7 @@ impl Look<'_> {
         if is_known {
             let checked = database::check(&server, &destination, LOOKED_AT_BYTES_MAX).await;
             let findings = self.keep("database", checked).unwrap_or_default();
-            self.findings.extend(findings.into_iter().map(|finding| prefixed(finding, "database")));
+            self.findings.extend(findings.into_iter().map(|it| in_a_move(it, &destination)));
         }
         // A run that goes on needs the places, whatever can be said of them now.
         Some((server, destination))
@@ -142,9 +142,14 @@ async fn address(
     }
 }
 
-fn prefixed(mut finding: Finding, what: &str) -> Finding {
-    if finding.level == Level::Ok || !finding.subject.contains(what) {
-        finding.subject = format!("{what}: {}", finding.subject);
+/// What the engine found, as a move tells it: its own verb takes options that a move does not.
+fn in_a_move(mut finding: Finding, destination: &Destination) -> Finding {
+    if finding.level == Level::Ok || !finding.subject.contains("database") {
+        finding.subject = format!("database: {}", finding.subject);
     }
+    let name = &destination.server.database;
+    let option = format!("`--replace {name}`");
+    let key = format!("set `database.replace_target = \"{name}\"`");
+    finding.remedy = finding.remedy.map(|remedy| remedy.replace(&option, &key));
     finding
 }
