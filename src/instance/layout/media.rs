@@ -106,7 +106,10 @@ pub async fn media_root(
     Ok(MediaRoot { path, there: Some(there), obstacle: None })
 }
 
+/// find(1) complains if it cannot come back to where it was started, which may be the closed home
+/// of whoever is logged in.
 const ROOT: &str = r#"
+cd /
 if [ ! -d "$1" ]; then
     if [ -e "$1" ]; then say instead other
     elif [ -L "$1" ]; then say instead dangling; say where "$(readlink -- "$1")"
@@ -152,6 +155,7 @@ pub async fn media_size(
 
 /// Descriptor 3 takes the complaints, one line each, which are counted; 4 the answers.
 const SIZE: &str = r#"
+cd /
 { { { timeout "$2" nice -n 19 find -H "$1" -mindepth 1 -printf '%y %s\n' 2>&3; echo "exit $?"; } |
     awk '$1 == "f" { files++; bytes += $2 } $1 == "d" { dirs++ } $1 == "exit" { code = $2 }
         END { printf "%.0f %.0f %.0f %d\n", files, dirs, bytes, code }' |
