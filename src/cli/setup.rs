@@ -51,8 +51,8 @@ pub(super) fn state_dir(config: &Config) -> Result<(), Failure> {
 pub(super) async fn world(config: Config, monitor: Arc<dyn Monitor>) -> Result<World, Failure> {
     state_dir(&config)?;
     let owner = owner(&config.state_dir)?;
-    let source = Machine::new(host(&config.source).await?, config.source.clone());
-    let target = Machine::new(host(&config.target).await?, config.target.clone());
+    let source = machine(&config.source).await?;
+    let target = machine(&config.target).await?;
     Ok(World::new(config, source, target, monitor, owner))
 }
 
@@ -66,8 +66,8 @@ pub(super) async fn world_to_look(
         Some(owner) => owner,
         None => new_owner()?,
     };
-    let source = host(&config.source).await?;
-    let target = host(&config.target).await?;
+    let source = machine(&config.source).await?;
+    let target = machine(&config.target).await?;
     Ok(World::new(config, source, target, monitor, owner))
 }
 
@@ -79,7 +79,7 @@ pub(super) async fn world_to_undo(
 ) -> Result<World, Failure> {
     state_dir(&config)?;
     let owner = owner(&config.state_dir)?;
-    let source = Machine::new(host(&config.source).await?, config.source.clone());
+    let source = machine(&config.source).await?;
     let target: Arc<dyn Host> = match host(&config.target).await {
         Ok(target) => target,
         Err(failure) => {
@@ -104,6 +104,10 @@ fn destination(side: &Side) -> Result<Option<Destination>, Failure> {
         })
     };
     side.host.as_ref().map(parse).transpose()
+}
+
+async fn machine(side: &Side) -> Result<Machine, Failure> {
+    Ok(Machine::new(host(side).await?, side.clone()))
 }
 
 async fn host(side: &Side) -> Result<Arc<dyn Host>, Failure> {
