@@ -59,7 +59,7 @@ fn before_the_move() {
     [exit 2]
     ");
     assert_snapshot!(reader.read(&["check"]), @"
-    15 in order
+    16 in order
       ✓ source  … MACHINE
       ✓ target  … MACHINE
       ✓ clocks                        they agree
@@ -69,6 +69,7 @@ fn before_the_move() {
       ✓ environment                   all secrets are there
       ✓ database: PostgreSQL version  source VERSION, target VERSION
       ✓ database: locale              UTF8, collate C.UTF-8, ctype C.UTF-8: the target has it
+      ✓ database: disk                the target has SIZE free, the database takes SIZE on the source
       ✓ database: unique indexes      25 over texts, no duplicates
       ✓ Redis                         N keys, Redis VERSION on both sides
       ✓ media                         71 files, SIZE, in OLD/home/mastodon/live/public/system
@@ -90,6 +91,7 @@ fn before_the_move() {
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"environment","text":"all secrets are there"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: PostgreSQL version","text":"source VERSION, target VERSION"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: locale","text":"UTF8, collate C.UTF-8, ctype C.UTF-8: the target has it"}
+    {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: disk","text":"the target has SIZE free, the database takes SIZE on the source"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: unique indexes","text":"25 over texts, no duplicates"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"Redis","text":"N keys, Redis VERSION on both sides"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"media","text":"71 files, SIZE, in OLD/home/mastodon/live/public/system"}
@@ -132,7 +134,7 @@ fn before_the_move() {
     "#);
     assert_snapshot!(reader.read(&["verify"]), @"
     ! transhume: there is no database mastodon_production on 127.0.0.1:PORT (127.0.0.1)
-    !   hint: `psql -l` on that server lists its databases
+    !   hint: `psql -l` on that server lists its databases; is DB_NAME right?
     [exit 1]
     ");
     assert_snapshot!(reader.read(&["sync", "--dry-run"]), @"
@@ -184,7 +186,7 @@ fn before_the_move() {
     config["target"]["env"].as_table_mut().unwrap().insert("REDIS_PORT".into(), "1".into());
     reader.sandbox.write_config(&config);
     assert_snapshot!(reader.read(&["check"]), @"
-    14 in order
+    15 in order
       ✓ source  … MACHINE
       ✓ target  … MACHINE
       ✓ clocks                        they agree
@@ -194,6 +196,7 @@ fn before_the_move() {
       ✓ environment                   all secrets are there
       ✓ database: PostgreSQL version  source VERSION, target VERSION
       ✓ database: locale              UTF8, collate C.UTF-8, ctype C.UTF-8: the target has it
+      ✓ database: disk                the target has SIZE free, the database takes SIZE on the source
       ✓ database: unique indexes      25 over texts, no duplicates
       ✓ media                         71 files, SIZE, in OLD/home/mastodon/live/public/system
       ✓ disk on the target            SIZE free on MOUNT
@@ -434,7 +437,7 @@ fn a_move_that_is_stopped_and_undone() {
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis done after T: N keys the same on both sides
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis: Copy Redis: queued jobs, feeds, counters
     ! yyyy-mm-dd hh:mm:ss  step 11/19 dark-probe: Try the new web process in the dark
-    ! yyyy-mm-dd hh:mm:ss  step 11/19 dark-probe done after T: it started, answered /health and was stopped; Mastodon 4.6.0; a secret was decrypted
+    ! yyyy-mm-dd hh:mm:ss  step 11/19 dark-probe done after T: it started, answered /health, also through nginx, and was stopped; Mastodon 4.6.0; a secret was decrypted
     ! yyyy-mm-dd hh:mm:ss  Stopped after `dark-probe`: nobody can post. `transhume migrate` goes on; `transhume rollback` puts the old server back.
     ! yyyy-mm-dd hh:mm:ss  The report: DIR/state/report-RUN.html
     ! yyyy-mm-dd hh:mm:ss  migrate ended after T: stopped as asked, before its end
@@ -572,7 +575,7 @@ fn a_whole_move() {
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis done after T: N keys the same on both sides
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis: Copy Redis: queued jobs, feeds, counters
     ! yyyy-mm-dd hh:mm:ss  step 11/19 dark-probe: Try the new web process in the dark
-    ! yyyy-mm-dd hh:mm:ss  step 11/19 dark-probe done after T: it started, answered /health and was stopped; Mastodon 4.6.0; a secret was decrypted
+    ! yyyy-mm-dd hh:mm:ss  step 11/19 dark-probe done after T: it started, answered /health, also through nginx, and was stopped; Mastodon 4.6.0; a secret was decrypted
     ! yyyy-mm-dd hh:mm:ss  point of no return: from here on the run only goes forward
     ! yyyy-mm-dd hh:mm:ss  step 12/19 adopt: Hand database and Redis of the new server over to Mastodon
     ! yyyy-mm-dd hh:mm:ss  step 12/19 adopt done after T: no mark of ours is left
@@ -677,7 +680,7 @@ fn a_whole_move() {
       - Copy the database and compare it: equal on both sides: 54 tables with N rows, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
       - Copy Redis: queued jobs, feeds, counters: N keys the same on both sides
       - Write .env.production on the new server: 0600; the new server's own: DB_PASS, DB_PORT, REDIS_PASSWORD, REDIS_PORT
-      - Try the new web process in the dark: it started, answered /health and was stopped; Mastodon 4.6.0; a secret was decrypted
+      - Try the new web process in the dark: it started, answered /health, also through nginx, and was stopped; Mastodon 4.6.0; a secret was decrypted
       - Hand database and Redis of the new server over to Mastodon: no mark of ours is left
       - Start the new Mastodon: 6 units run; /health answered 200 OK; /api/v1/streaming/health answered 200 OK
       - Prove the new server through its nginx: through nginx: /health answered 200 OK; / answered 200; /actor is https://sandbox.example/actor

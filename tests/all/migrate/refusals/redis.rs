@@ -40,7 +40,7 @@ fn not_there_or_closed_to_us() {
     let port = free_port();
     env.set("REDIS_PORT", Some(&port.to_string()));
     let nobody = format!("cannot connect to 127.0.0.1:{port}");
-    refused(&sandbox, "nobody listens", 4, &["Redis on the source", &nobody, "redis-cli"]);
+    refused(&sandbox, "nobody listens", 4, &["Redis on the source", &nobody, "REDIS_PORT"]);
 
     env.set("REDIS_PASSWORD", Some("wrong"));
     let words = ["did not accept the login", "check REDIS_PASSWORD in .env.production"];
