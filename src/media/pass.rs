@@ -15,13 +15,16 @@ use super::ending;
 use super::error::MediaError;
 use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
-use super::session::Link;
+use super::session::{CALLS_AHEAD_MAX, Link};
 use crate::wire::message::{Op, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
 
 /// Batches under way at once.
 const BATCHES_MAX: usize = 4;
+// While the next batch waits to be taken, those under way stand still. If all of them waited too,
+// each with a place that it was given, none would be left for the next one.
+const _: () = assert!(BATCHES_MAX < CALLS_AHEAD_MAX);
 /// What waits for the end of the pass because something is in its way, at most.
 const CONFLICTS_MAX: usize = 100_000;
 

@@ -65,6 +65,9 @@ pub(crate) struct TargetLane {
     pub acks: mpsc::Receiver<Ack>,
 }
 
+/// Calls that may wait to be taken.
+pub(crate) const CALLS_AHEAD_MAX: usize = 8;
+
 pub(crate) type Calls = mpsc::Sender<(Call, oneshot::Sender<Answer>)>;
 
 /// What all channels to one side share: its name, why it failed, and how many bytes went by.

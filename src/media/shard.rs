@@ -187,7 +187,9 @@ pub(crate) async fn hold(mut shards: mpsc::Receiver<Option<Shard>>, ends: Scanne
 pub(crate) fn channels() -> (Scanner, ScannerEnds) {
     let (head_sender, heads) = mpsc::channel(AHEAD_MAX + 1);
     let (verdicts, verdict_receiver) = mpsc::channel(AHEAD_MAX);
-    let (content_sender, contents) = mpsc::channel(2);
+    // Room for all that can be asked for: a scan that waited for its reader would hold up the other
+    // channels of its connection, and with them the answers that the reader waits for.
+    let (content_sender, contents) = mpsc::channel(AHEAD_MAX);
     let ends =
         ScannerEnds { heads: head_sender, verdicts: verdict_receiver, contents: content_sender };
     (Scanner { heads, verdicts, contents }, ends)
@@ -204,6 +206,15 @@ mod tests {
     use super::*;
     use crate::wire::path::{Name, RelPath};
     use crate::wire::tree::{Entry, Mtime, OwnerRule};
+
+    /// It was not so: a pass over trees that differed much never ended.
+    #[test]
+    fn all_that_may_be_asked_for_finds_room_although_nobody_reads_it() {
+        let (_scanner, ends) = channels();
+        for _ in 0..AHEAD_MAX {
+            assert!(ends.contents.try_send(Vec::new()).is_ok());
+        }
+    }
 
     const RULE: MetaRule = MetaRule { whole_secs: false, owner: OwnerRule::Ignore };
 

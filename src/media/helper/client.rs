@@ -11,7 +11,8 @@ use crate::host::{Command, Host};
 use crate::media::error::MediaError;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    Ability, CALLS_AHEAD_MAX, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane,
+    TargetLane,
 };
 use crate::media::shard::{AHEAD_MAX, Scanner, channels};
 use crate::wire::WireError;
@@ -195,7 +196,8 @@ impl Session for Helper {
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {
         let stream = self.stream(&*self.host, CALLS_LANE).await?;
-        let (calls, mut waiting) = mpsc::channel::<(Call, oneshot::Sender<Answer>)>(8);
+        let (calls, mut waiting) =
+            mpsc::channel::<(Call, oneshot::Sender<Answer>)>(CALLS_AHEAD_MAX);
         let (requests, receiver) = mpsc::channel(1);
         let (callers, caller_receiver) = mpsc::channel(8);
         tokio::spawn(async move {

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    Ability, CALLS_AHEAD_MAX, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane,
+    TargetLane,
 };
 use crate::media::apply::Changer;
 use crate::media::error::MediaError;
@@ -104,7 +105,8 @@ impl Workers {
     }
 
     pub fn calls(&self) -> Result<Calls, MediaError> {
-        let (calls, mut receiver) = mpsc::channel::<(Call, oneshot::Sender<Answer>)>(8);
+        let (calls, mut receiver) =
+            mpsc::channel::<(Call, oneshot::Sender<Answer>)>(CALLS_AHEAD_MAX);
         let names = TempNames::new(self.run, CALLS_LANE);
         let mut changer = Changer::new(Dirs::new(self.root.clone()), names);
         let token = self.tasks.token();

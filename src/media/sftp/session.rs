@@ -15,7 +15,8 @@ use crate::media::helper::stream::Opening;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    Ability, CALLS_AHEAD_MAX, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane,
+    TargetLane,
 };
 use crate::media::shard::{Scanner, channels, hold};
 use crate::media::temp::TempNames;
@@ -224,7 +225,8 @@ impl Session for Sftp {
     }
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {
-        let (calls, mut receiver) = mpsc::channel::<(Call, oneshot::Sender<Answer>)>(8);
+        let (calls, mut receiver) =
+            mpsc::channel::<(Call, oneshot::Sender<Answer>)>(CALLS_AHEAD_MAX);
         let changer = change::Changer::new(self.tree.clone(), TempNames::new(self.run, CALLS_LANE));
         self.link().tasks.spawn(async move {
             while let Some((call, answer)) = receiver.recv().await {
