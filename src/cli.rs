@@ -2,6 +2,7 @@
 //! argv and the environment, prints, or exits. One file for each verb.
 
 mod check;
+mod completions;
 mod db;
 mod display;
 mod dns;
@@ -9,6 +10,7 @@ mod files;
 mod helper;
 mod init;
 mod interrupt;
+mod man;
 mod migrate;
 mod outcome;
 mod plan;
@@ -22,13 +24,13 @@ mod verify;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use outcome::{Exit, Failure};
 
 /// Moves a live Mastodon server to a new machine.
 #[derive(Debug, Parser)]
-#[command(name = "transhume", version, max_term_width = 100)]
+#[command(name = "transhume", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Arguments {
     #[command(flatten)]
     common: Common,
@@ -36,13 +38,23 @@ struct Arguments {
     verb: Verb,
 }
 
+const EXAMPLES: &str = "Examples:
+  transhume init root@new.example.com     write transhume.toml; read it
+  transhume check                         what would go wrong, and how to fix it
+  transhume sync                          copy media ahead, as often as you like
+  transhume plan                          the steps, one by one
+  transhume migrate                       move; interrupted, the same command goes on
+  transhume status                        where it stands, and what to do
+  transhume rollback                      put the old server back
+  transhume report                        what happened";
+
 /// What every verb takes.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Common {
     /// The configuration [default: ./transhume.toml, then ~/.config/transhume/transhume.toml]
     #[arg(short, long, global = true, value_name = "FILE")]
     pub config: Option<std::path::PathBuf>,
-    /// Print events as JSON lines on standard output.
+    /// Print JSON on standard output: events, one a line; `plan` and `status` one object.
     #[arg(long, global = true)]
     pub json: bool,
     /// Print problems only.
@@ -51,6 +63,7 @@ pub(crate) struct Common {
     /// Print what is fine as well.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
 }
@@ -76,8 +89,24 @@ enum Verb {
     Files(files::Arguments),
     Db(db::Arguments),
     Dns(dns::Arguments),
+    Completions(completions::Arguments),
+    Man(man::Arguments),
     #[command(hide = true)]
     Helper(helper::Arguments),
+}
+
+/// The command line without what is hidden: for shells and the manual.
+fn shown() -> clap::Command {
+    let whole = Arguments::command();
+    let verbs = whole.get_subcommands().filter(|verb| !verb.is_hide_set()).cloned();
+    // A verb cannot be taken out of a command, so the command is made anew around the others.
+    let about = whole.get_about().cloned().unwrap_or_default();
+    let program = Common::augment_args(clap::Command::new("transhume"))
+        .about(about)
+        .version(env!("CARGO_PKG_VERSION"))
+        .after_help(EXAMPLES)
+        .subcommand_required(true);
+    program.subcommands(verbs)
 }
 
 /// Runs the program for `arguments` (the first is its name).
@@ -115,6 +144,8 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Verb::Files(arguments) => files::run(arguments, &common).await,
         Verb::Db(arguments) => db::run(arguments, &common).await,
         Verb::Dns(arguments) => dns::run(arguments, &common).await,
+        Verb::Completions(arguments) => completions::run(arguments),
+        Verb::Man(arguments) => man::run(arguments),
         Verb::Helper(arguments) => helper::run(arguments).await,
     }
 }

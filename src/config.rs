@@ -2,13 +2,19 @@
 //! own guide and units use; an unknown key is an error, because a mistyped one would be ignored
 //! at the worst moment. Reference: `docs/config.md`.
 
+mod error;
+mod exposure;
+
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::error::Advice;
 use crate::secret::Secret;
+pub use error::ConfigError;
+use exposure::Exposure;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -105,6 +111,8 @@ pub struct SideDatabase {
     pub admin_user: Option<String>,
     /// Where `pg_dump`, `pg_restore` and `psql` are, if not on the PATH.
     pub bin_dir: Option<String>,
+    /// PgBouncer's configuration, by which it is bypassed; default: Debian's place for it.
+    pub pgbouncer_ini: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -287,39 +295,18 @@ fn default_state_dir() -> PathBuf {
     "/var/lib/transhume".into()
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    #[error("there is no configuration: looked for {}", list(looked))]
-    Missing { looked: Vec<PathBuf> },
-    #[error("cannot read {path}")]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    /// The parser's message without the offending lines: they may hold a password.
-    #[error("{path}, line {line}: {message}")]
-    Invalid { path: PathBuf, line: usize, message: String },
-}
-
-fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
-}
-
-impl Advice for ConfigError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            ConfigError::Missing { .. } => Some(
-                "run `transhume init` on the old server to write one, or name it with -c".into(),
-            ),
-            ConfigError::Unreadable { .. } => None,
-            ConfigError::Invalid { .. } => Some("docs/config.md lists every key".into()),
-        }
-    }
-}
-
 impl Config {
-    /// Reads the file at `path`.
+    /// Reads the file at `path`, whose mode has to suit what it holds.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path)
+        let (text, mode) = read(path)
             .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        Config::parse(&text, path)
+        let config = Config::parse(&text, path)?;
+        let path = path.to_owned();
+        match exposure::exposure(&config, mode) {
+            None => Ok(config),
+            Some(Exposure::Secrets(keys)) => Err(ConfigError::Readable { path, mode, keys }),
+            Some(Exposure::Commands) => Err(ConfigError::Writable { path, mode }),
+        }
     }
 
     /// The configuration in `text`; `path` is for messages.
@@ -335,6 +322,15 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// The text and the permission bits of one and the same file.
+fn read(path: &Path) -> std::io::Result<(String, u32)> {
+    let mut file = std::fs::File::open(path)?;
+    let mode = file.metadata()?.permissions().mode() & 0o7777;
+    let mut text = String::new();
+    file.read_to_string(&mut text)?;
+    Ok((text, mode))
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@ pub mod filter;
 pub mod helper;
 mod merge;
 mod options;
+mod pass;
 mod read;
 mod root;
 mod scan;

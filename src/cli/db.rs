@@ -26,8 +26,8 @@ use ends::Ends;
 SOURCE and TARGET are connection strings or URIs as libpq takes them. With `ssh://[user@]host[:port]/`
 in front, the server is reached from that machine, and its programs run there. Without a password, a
 login through the socket runs as the operating system's user of that name (peer login). Passwords
-belong into ~/.pgpass (or the file that PGPASSFILE names): on the command line everybody on this
-machine could read them.
+belong into ~/.pgpass (or the file that PGPASSFILE names), mode 0600: on the command line everybody
+on this machine could read them, so they are refused there.
 
 Examples:
   transhume db 'dbname=mastodon_production user=mastodon' \\

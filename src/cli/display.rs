@@ -44,6 +44,11 @@ impl Display {
         &self.look
     }
 
+    /// Tells something that the report need not repeat.
+    pub fn say_here(&self, text: String) {
+        self.shown.emit(Event::Note { text });
+    }
+
     /// Asks a question while nothing is drawn.
     pub fn paused<R>(&self, ask: impl FnOnce() -> R) -> R {
         self.shown.paused(ask)

@@ -9,8 +9,10 @@ use crate::instance::dns::{self, Addresses, Answer, Phase, Record, Servers};
 use crate::render::{self, Kind, Look, text, view};
 use crate::units::duration;
 
-/// Ask DNS where names lead: addresses and TTLs at the servers that hold the zone, and what
-/// resolvers still remember.
+/// Ask DNS where names lead, and for how long that is remembered.
+///
+/// Shown are addresses and TTLs at the servers that hold the zone, and what resolvers still
+/// remember.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

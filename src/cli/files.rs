@@ -25,7 +25,7 @@ use crate::media::{self, Change, DeleteLimit, Endpoint, MediaError, Options, Out
 use crate::render::{self, Kind, Look, Outlet};
 use place::Place;
 
-/// Makes DEST hold what SRC holds: like `rsync -a SRC/ DEST/`
+/// Make DEST hold what SRC holds: like `rsync -a SRC/ DEST/`
 ///
 /// SRC and DEST are directories: `[user@]host:/path`, `ssh://[user@]host[:port]/path` or a path on
 /// this machine (a path with a `/` before its first `:` is one). One of them may be remote.
@@ -177,6 +177,7 @@ fn exit_for(error: &MediaError) -> Exit {
         | MediaError::TooManyDeletions { .. }
         | MediaError::TargetFull { .. }
         | MediaError::Host { .. }
+        | MediaError::BrokenOff { .. }
         | MediaError::Wire { .. }
         | MediaError::HelperEnded { .. }
         | MediaError::Disorder { .. }

@@ -10,6 +10,7 @@ use crate::host::local::Local;
 use crate::instance::layout;
 use crate::instance::services::{self, Systemd, Unit};
 
+use super::outcome::say;
 use super::{Common, Exit, Failure};
 
 /// Look at this server and write a commented configuration for its move.
@@ -37,8 +38,9 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let host = Local::new();
     let side =
         Side { root: arguments.root.clone(), user: arguments.user.clone(), ..Side::default() };
-    let found =
-        layout::look(&host, &side).await.map_err(|error| Failure::new(Exit::Failed, error))?;
+    let found = layout::look(&host, &side).await.map_err(|error| {
+        Failure::new(Exit::Failed, error).with_hint("name what is right with --root and --user")
+    })?;
     let systemd = Systemd {
         systemctl: side.systemctl.clone(),
         unit_dir: side.unit_dir.clone(),
@@ -48,7 +50,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let units = services::discover(&host, &systemd).await.unwrap_or_default();
     let text = text(&arguments, &found, &units);
     write_new(&path, &text)?;
-    println!("Wrote {}. Read it, then run `transhume check`.", path.display());
+    say(&format!("Wrote {}. Read it, then run `transhume check`.\n", path.display()));
     Ok(Exit::Done)
 }
 

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use crate::event::{Event, Finding, Level};
 use crate::migration::plan::Plan;
 use crate::migration::run::{self, Cause, Ending, Log, Options, RunError};
-use crate::migration::state::Phase;
-use crate::migration::world::World;
+use crate::migration::state::{Phase, State};
+use crate::migration::world::{World, journal_path};
 use crate::migration::{facts, recipe};
 
 use super::display::Display;
 use super::{Common, Exit, Failure, interrupt, plan, question, report, setup};
 
-/// Move the instance: show the plan, ask once, run it. Interrupted, the same command goes on.
+/// Move the instance: show the plan, ask once, run it.
+///
+/// Interrupted in whatever way, the same command goes on. What fails before the point of no return
+/// is undone.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   transhume migrate                   show the plan, ask, run it
@@ -30,6 +33,9 @@ pub(super) struct Arguments {
 
 /// Undo an unfinished move: put the old server back as it was.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume rollback            ask, then undo what was done, the last step first
+  transhume rollback --yes      do not ask")]
 pub(super) struct RollbackArguments {
     /// Do not ask.
     #[arg(short, long)]
@@ -55,14 +61,19 @@ impl Setting {
         setup::state_dir(&config)?;
         let events = config.state_dir.join("events.jsonl");
         let display = Display::new(common, Some(&events))?;
+        let log = Log::open(&journal_path(&config.state_dir))
+            .map_err(|error| Failure::new(Exit::Failed, error))?;
         let world = match verb {
             Verb::Migrate => setup::world(config, display.monitor()).await.map_err(|failure| {
-                failure.with_hint("an unfinished move is undone by `transhume rollback`")
+                match log.is_unfinished() {
+                    true => {
+                        failure.with_hint("or undo the unfinished move with `transhume rollback`")
+                    }
+                    false => failure,
+                }
             })?,
             Verb::Rollback => setup::world_to_undo(config, display.monitor()).await?,
         };
-        let log =
-            Log::open(&world.journal_path()).map_err(|error| Failure::new(Exit::Failed, error))?;
         Ok(Setting { world, log: Arc::new(log), display })
     }
 
@@ -74,9 +85,7 @@ impl Setting {
     /// Ends the run: the last words, the report, the exit code.
     fn end(&self, exit: Exit, result: Result<(), Failure>) -> Result<Exit, Failure> {
         let path = report::path(&self.world.config.state_dir, self.log.run());
-        self.display
-            .monitor()
-            .emit(Event::Note { text: format!("The report: {}", path.display()) });
+        self.display.say_here(format!("The report: {}", path.display()));
         self.display.close(self.log.run(), exit);
         report::write(&self.world.config, &path)?;
         result.map(|()| exit)
@@ -86,22 +95,32 @@ impl Setting {
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
     let setting = Setting::open(common, Verb::Migrate).await?;
     let Setting { world, log, display } = &setting;
-    if is_finished(log, &world.job()) {
+    if is_done(log.current().as_ref(), &world.job()) {
         return already_done(&setting);
     }
-    setting.begin("migrate");
     let resuming = log.is_unfinished();
+    let asks = !resuming && !arguments.yes;
+    if asks {
+        question::possible()?;
+    }
+    setting.begin("migrate");
     let gathered = facts::gather(world).await;
-    tell_findings(display, &gathered.findings, resuming);
+    tell_findings(display, &gathered.findings, resuming && gathered.facts.is_some());
     let refused = gathered.findings.iter().any(|finding| finding.level == Level::Refusal);
     let Some(facts) = gathered.facts.filter(|_| resuming || !refused) else {
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
-    let plan = recipe::plan(world, facts, log);
-    if !resuming && !arguments.yes && !agreed(display, &plan)? {
-        let failure =
-            Failure::message(Exit::Refused, "you did not agree; nothing was touched", None);
-        return setting.end(Exit::Refused, Err(failure));
+    let plan = recipe::plan(world, facts, log.run(), log.clone());
+    if asks && !agreed(display, &plan)? {
+        return setting.end(Exit::Refused, Err(disagreed()));
+    }
+    if let Some(state) = log.current().filter(|_| resuming) {
+        let behind = plan.steps().filter(|step| state.is_behind(step.id())).count();
+        let steps = plan.steps().count();
+        note(
+            &setting,
+            format!("Going on where it stopped: {behind} of {steps} steps are behind it."),
+        );
     }
     let options = Options { until: arguments.until };
     let token = interrupt::token()?;
@@ -118,33 +137,32 @@ pub(super) async fn rollback(
     if !log.is_unfinished() {
         return Err(Failure::new(Exit::Usage, RunError::NothingToUndo));
     }
-    setting.begin("rollback");
-    let question = format!("Undo {} and put the old server back as it was?", world.job());
+    let question = format!("This undoes {} and puts the old server back as it was.", world.job());
     if !arguments.yes && !display.paused(|| question::confirm(&question, "rollback"))? {
-        return Err(Failure::message(
-            Exit::Refused,
-            "you did not agree; nothing was touched",
-            None,
-        ));
+        return Err(disagreed());
     }
+    setting.begin("rollback");
     let gathered = facts::gather_to_undo(world).await;
     let Some(facts) = gathered.facts else {
+        tell_findings(display, &gathered.findings, false);
         return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
     };
-    let plan = recipe::plan(world, facts, log);
+    let plan = recipe::plan(world, facts, log.run(), log.clone());
     let token = interrupt::token()?;
     let ending = run::rollback(&plan, log, &*world.monitor, &token).await;
     conclude(&setting, ending, Exit::Done)
 }
 
+/// What there is to say when the move is begun again after its end.
+pub(super) const DONE: &str = "This move is done; `transhume report` tells what happened.";
+
 /// Whether the last run completed this very move. It is not begun again: the old server is fenced.
-fn is_finished(log: &Log, job: &str) -> bool {
-    log.current()
-        .is_some_and(|state| state.job == job && matches!(state.phase, Phase::Finished { .. }))
+pub(super) fn is_done(state: Option<&State>, job: &str) -> bool {
+    state.is_some_and(|state| state.job == job && matches!(state.phase, Phase::Finished { .. }))
 }
 
 fn already_done(setting: &Setting) -> Result<Exit, Failure> {
-    note(setting, "This move is done; `transhume report` tells what happened.".into());
+    note(setting, DONE.into());
     setting.display.flush();
     Ok(Exit::Done)
 }
@@ -158,19 +176,23 @@ fn tell_findings(display: &Display, findings: &[Finding], resuming: bool) {
     }
 }
 
+fn disagreed() -> Failure {
+    Failure::message(Exit::Refused, "you did not agree; nothing was touched", None)
+}
+
 fn refusal(findings: &[Finding]) -> Failure {
     let count = findings.iter().filter(|finding| finding.level == Level::Refusal).count();
     let noun = crate::units::counted(count as u64, "refusal");
     Failure::message(
         Exit::Refused,
         format!("check found {noun}; nothing was touched"),
-        Some("each refusal above tells its remedy; `transhume check` looks again".into()),
+        Some("follow the remedies above; `transhume check` looks again".into()),
     )
 }
 
 fn agreed(display: &Display, plan: &Plan) -> Result<bool, Failure> {
     display.paused(|| {
-        eprint!("{}", plan::text(plan, display.look().color));
+        eprint!("{}", plan::text(plan, None, display.look().color));
         question::confirm("This moves the instance.", "migrate")
     })
 }
@@ -192,7 +214,7 @@ fn conclude(
             (Exit::Problems, Ok(()))
         }
         Ok(Ending::Stopped { after }) => {
-            note(setting, format!("Stopped after {after}; `transhume migrate` goes on."));
+            note(setting, stopped(setting.log.current().as_ref(), &after));
             (Exit::Done, Ok(()))
         }
         Ok(Ending::Interrupted) => (Exit::Interrupted, Ok(())),
@@ -217,6 +239,7 @@ fn conclude(
         }
         Err(error) => {
             let exit = match error {
+                RunError::Journal(_) if is_past_return(&setting.log) => Exit::Unfinished,
                 RunError::Journal(_) => Exit::Failed,
                 RunError::OtherJob { .. }
                 | RunError::PlanChanged { .. }
@@ -228,6 +251,22 @@ fn conclude(
         }
     };
     setting.end(exit, result)
+}
+
+fn is_past_return(log: &Log) -> bool {
+    log.current().is_some_and(|state| !state.ended() && state.past_no_return)
+}
+
+/// In which state `--until` leaves the servers, and how to go on.
+fn stopped(state: Option<&State>, after: &str) -> String {
+    let is_down =
+        state.and_then(|state| state.downtime).is_some_and(|downtime| downtime.to.is_none());
+    let back = match state {
+        Some(state) if state.past_no_return => "there is no way back",
+        Some(_) | None => "`transhume rollback` puts the old server back",
+    };
+    let can_post = if is_down { "nobody can post" } else { "people can post" };
+    format!("Stopped after `{after}`: {can_post}. `transhume migrate` goes on; {back}.")
 }
 
 fn failed(exit: Exit, cause: Cause, state: &str) -> Failure {

@@ -93,6 +93,13 @@ impl Failure {
     }
 }
 
+/// Prints what was asked for on standard output.
+pub(super) fn say(text: &str) {
+    // A reader that has seen enough, such as `head`, is no failure of ours.
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
 /// Prints the failure with its causes and its hint, and gives its exit code.
 pub(super) fn report(failure: &Failure) -> ExitCode {
     // Nothing can be done about a closed terminal.

@@ -4,16 +4,21 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use super::{Exit, Failure};
 
-/// Asks the operator to type `word`. Without a terminal there is nobody to ask: that is an error,
-/// never a yes.
-pub(super) fn confirm(question: &str, word: &str) -> Result<bool, Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::message(
-            Exit::Usage,
-            "there is no terminal to ask on",
-            Some("give --yes when you have read the plan (`transhume plan`)".into()),
-        ));
+/// Whether there is anybody to ask. Without a terminal there is not: that is an error, never a yes.
+pub(super) fn possible() -> Result<(), Failure> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
     }
+    Err(Failure::message(
+        Exit::Usage,
+        "there is no terminal to ask on",
+        Some("give --yes when you have read the plan (`transhume plan`)".into()),
+    ))
+}
+
+/// Asks the operator to type `word`.
+pub(super) fn confirm(question: &str, word: &str) -> Result<bool, Failure> {
+    possible()?;
     let fail = |error| Failure::from_io("ask on the terminal", error);
     eprint!("{question} Type `{word}` to go on: ");
     std::io::stderr().flush().map_err(fail)?;

@@ -5,12 +5,17 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
+use zeroize::Zeroizing;
 
-use crate::config::Config;
+use crate::config::{Config, Side};
 use crate::event::Event;
+use crate::host::ssh::Destination;
+use crate::instance::env_file::EnvFile;
+use crate::instance::stores::domains;
 use crate::render::{events, report};
 
 use super::migrate::events_path;
+use super::outcome::say;
 use super::{Common, Exit, Failure, setup};
 
 /// Show what the last run did; write the same as a page that needs no network.
@@ -41,8 +46,8 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     };
     let path = arguments.html.unwrap_or_else(|| path(&config.state_dir, &run));
     write(&config, &path)?;
-    print!("{}", report::text(&meta(&config, recording.skipped_lines), &recording.events));
-    println!("The page: {}", path.display());
+    say(&report::text(&meta(&config, recording.skipped_lines), &recording.events));
+    say(&format!("\nAs a page: {}\n", path.display()));
     Ok(Exit::Done)
 }
 
@@ -66,16 +71,29 @@ fn read(config: &Config) -> Result<events::Recording, Failure> {
 }
 
 fn meta(config: &Config, skipped_lines: usize) -> report::Meta {
-    let place = |side: &crate::config::Side| {
-        format!("{}:{}", side.host.as_deref().unwrap_or("this server"), side.root)
-    };
+    let facts = [("old directory", &config.source), ("new directory", &config.target)];
     report::Meta {
-        instance: None,
+        instance: domain(&config.source),
         source: place(&config.source),
         target: place(&config.target),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        facts: Vec::new(),
+        facts: facts.map(|(label, side)| (label.to_owned(), side.root.clone())).into(),
         zone: TimeZone::system(),
         skipped_lines,
     }
+}
+
+/// A server as the operator knows it.
+fn place(side: &Side) -> String {
+    match &side.host {
+        None => "this server".to_owned(),
+        Some(host) => host.parse().map_or_else(|_| host.clone(), |place: Destination| place.host),
+    }
+}
+
+/// The instance's name, where its `.env.production` can be read here. The report does without.
+fn domain(source: &Side) -> Option<String> {
+    let bytes = source.host.is_none().then(|| std::fs::read(source.env_path()).ok())??;
+    let file = EnvFile::parse(&Zeroizing::new(bytes)).ok()?;
+    domains(&file).map(|domains| domains.local)
 }

@@ -51,8 +51,23 @@ pub(super) fn state_dir(config: &Config) -> Result<(), Failure> {
 pub(super) async fn world(config: Config, monitor: Arc<dyn Monitor>) -> Result<World, Failure> {
     state_dir(&config)?;
     let owner = owner(&config.state_dir)?;
-    let source = Machine::new(host(&config.source).await?, config.source.clone());
-    let target = Machine::new(host(&config.target).await?, config.target.clone());
+    let source = machine(&config.source).await?;
+    let target = machine(&config.target).await?;
+    Ok(World::new(config, source, target, monitor, owner))
+}
+
+/// Connects to both servers for a verb that only looks, or copies media: nothing is kept in the
+/// state directory, which need not be there.
+pub(super) async fn world_to_look(
+    config: Config,
+    monitor: Arc<dyn Monitor>,
+) -> Result<World, Failure> {
+    let owner = match known_owner(&config.state_dir)? {
+        Some(owner) => owner,
+        None => new_owner()?,
+    };
+    let source = machine(&config.source).await?;
+    let target = machine(&config.target).await?;
     Ok(World::new(config, source, target, monitor, owner))
 }
 
@@ -64,7 +79,7 @@ pub(super) async fn world_to_undo(
 ) -> Result<World, Failure> {
     state_dir(&config)?;
     let owner = owner(&config.state_dir)?;
-    let source = Machine::new(host(&config.source).await?, config.source.clone());
+    let source = machine(&config.source).await?;
     let target: Arc<dyn Host> = match host(&config.target).await {
         Ok(target) => target,
         Err(failure) => {
@@ -91,6 +106,10 @@ fn destination(side: &Side) -> Result<Option<Destination>, Failure> {
     side.host.as_ref().map(parse).transpose()
 }
 
+async fn machine(side: &Side) -> Result<Machine, Failure> {
+    Ok(Machine::new(host(side).await?, side.clone()))
+}
+
 async fn host(side: &Side) -> Result<Arc<dyn Host>, Failure> {
     let Some(destination) = destination(side)? else { return Ok(Arc::new(Local::new())) };
     let options = ssh::Options {
@@ -109,22 +128,35 @@ pub(super) fn prompt() -> Arc<dyn Prompt> {
 
 /// The name that this installation writes on locks and databases; made at the first use.
 fn owner(state_dir: &Path) -> Result<String, Failure> {
-    let path = state_dir.join("owner");
-    let fail = |error| Failure::from_io(&format!("use {}", path.display()), error);
-    match std::fs::read_to_string(&path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
-        Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(fail(error)),
+    if let Some(name) = known_owner(state_dir)? {
+        return Ok(name);
     }
+    let name = new_owner()?;
+    let path = state_dir.join("owner");
+    let mut options = std::fs::OpenOptions::new();
+    let written = options.write(true).create(true).truncate(true).mode(0o600).open(&path).and_then(
+        |mut file| {
+            std::io::Write::write_all(&mut file, format!("{name}\n").as_bytes())?;
+            file.sync_all()
+        },
+    );
+    written.map_err(|error| Failure::from_io(&format!("use {}", path.display()), error))?;
+    Ok(name)
+}
+
+/// The name, if there is one yet.
+fn known_owner(state_dir: &Path) -> Result<Option<String>, Failure> {
+    let path = state_dir.join("owner");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim().to_owned()).filter(|name| !name.is_empty())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::from_io(&format!("use {}", path.display()), error)),
+    }
+}
+
+fn new_owner() -> Result<String, Failure> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
-        .map_err(|error| fail(error.into()))?;
-    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut options = std::fs::OpenOptions::new();
-    let mut file =
-        options.write(true).create(true).truncate(true).mode(0o600).open(&path).map_err(fail)?;
-    std::io::Write::write_all(&mut file, format!("{name}\n").as_bytes()).map_err(fail)?;
-    file.sync_all().map_err(fail)?;
-    Ok(name)
+        .map_err(|error| Failure::from_io("make a name for this installation", error.into()))?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -1,13 +1,16 @@
 //! `transhume sync`: a media pass while the old server is live.
 
-use crate::event::Event;
+use crate::event::{Event, Level};
 use crate::migration::facts;
-use crate::migration::steps::media::{Pass, pass};
+use crate::migration::steps::media::{Pass, pass, summary};
 
 use super::display::Display;
+use super::outcome::say;
 use super::{Common, Exit, Failure, check, setup};
 
-/// Copy what is new in the media while the old server is live; repeat it as often as you like.
+/// Copy what is new in the media while the old server is live.
+///
+/// Repeat it as often as you like: each pass only moves what is new. It needs no database.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   transhume sync              copy what is new or changed
@@ -21,16 +24,17 @@ pub(super) struct Arguments {
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
     let config = setup::config(common.config.as_deref())?;
     let display = Display::new(common, None)?;
-    let world = setup::world(config, display.monitor()).await?;
+    let world = setup::world_to_look(config, display.monitor()).await?;
     world.monitor.emit(Event::RunStarted { run: "sync".into(), verb: "sync".into() });
-    let gathered = facts::gather(&world).await;
-    let Some(facts) = gathered.facts else {
+    let gathered = facts::gather_media(&world).await;
+    let refused = gathered.findings.iter().any(|finding| finding.level == Level::Refusal);
+    let Some(media) = gathered.facts.filter(|_| !refused) else {
         check::tell_refusals(&*world.monitor, gathered.findings);
         display.close("sync", Exit::Refused);
         return Ok(Exit::Refused);
     };
     let kind = if arguments.dry_run { Pass::Check } else { Pass::Base };
-    let passed = pass(&world, &facts, kind, &*world.monitor).await;
+    let passed = pass(&world, media.as_ref(), kind, &*world.monitor).await;
     let outcome = match passed {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -42,11 +46,16 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         Some(outcome) if outcome.problems_total > 0 => Exit::Problems,
         Some(_) | None => Exit::Done,
     };
+    let text = match &outcome {
+        Some(outcome) => format!("Media: {}", summary(kind, &outcome.stats)),
+        None => "The media are in object storage and stay there.".to_owned(),
+    };
+    world.monitor.emit(Event::Note { text });
     display.close("sync", exit);
-    match outcome {
-        Some(outcome) if !common.json => print!("{}", outcome.stats),
-        Some(_) => {}
-        None => println!("The media are in object storage and stay there."),
+    // The figures are of what was done; a dry run does nothing.
+    let shows = kind == Pass::Base && !common.json && !common.quiet;
+    if let Some(outcome) = outcome.filter(|_| shows) {
+        say(&outcome.stats.to_string());
     }
     Ok(exit)
 }

@@ -11,14 +11,19 @@ use crate::units::counted;
 use super::display::Display;
 use super::{Common, Exit, Failure, check, setup};
 
-/// Compare database, Redis and media of both servers, and change nothing. Both must be at rest.
+/// Compare database, Redis and media of both servers, and change nothing.
+///
+/// Both must be at rest: what is written meanwhile is told as a difference.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  transhume verify              after a move, before anybody posts on the new server
+  transhume -q verify           tell differences only")]
 pub(super) struct Arguments {}
 
 pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> {
     let config = setup::config(common.config.as_deref())?;
     let display = Display::new(common, None)?;
-    let world = setup::world(config, display.monitor()).await?;
+    let world = setup::world_to_look(config, display.monitor()).await?;
     let gathered = facts::gather(&world).await;
     let Some(facts) = gathered.facts else {
         check::tell_refusals(&*world.monitor, gathered.findings);
@@ -29,6 +34,10 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
     let mut differences = database(&world, &facts, &mut told).await?;
     differences += redis(&world, &facts, &mut told).await?;
     differences += media(&world, &facts, &mut told).await?;
+    told.push(match differences {
+        0 => "No difference: both servers hold the same.".to_owned(),
+        _ => format!("{}; the problems above name them.", counted(differences, "difference")),
+    });
     for text in told {
         world.monitor.emit(Event::Note { text });
     }
@@ -44,7 +53,7 @@ async fn database(world: &World, facts: &Facts, told: &mut Vec<String>) -> Resul
     for difference in &compared.differences {
         problem(world, "database", difference.to_string());
     }
-    told.push(format!("database: {compared}"));
+    told.push(format!("Database: compared {compared}"));
     Ok(compared.differences.len() as u64)
 }
 
@@ -57,23 +66,23 @@ async fn redis(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u
         let namespace = pair.source.namespace.as_deref();
         let found = redis::verify(&source, &target, namespace).await.map_err(fail)?;
         found.told.into_iter().for_each(|text| problem(world, "redis", text));
-        told.push(format!("redis: {} the same", counted(found.keys, "key")));
+        told.push(format!("Redis: {} the same", counted(found.keys, "key")));
         differences += found.differences;
     }
     Ok(differences)
 }
 
 async fn media(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u64, Failure> {
-    let passed = pass(world, facts, Pass::Check, &*world.monitor).await;
+    let passed = pass(world, facts.media.as_ref(), Pass::Check, &*world.monitor).await;
     let outcome = passed.map_err(|error| {
         Failure::of_step(Exit::Failed, "the media cannot be compared".into(), error)
     })?;
     let Some(outcome) = outcome else { return Ok(0) };
-    let missing = outcome.stats.transferred_files;
+    let missing = outcome.stats.differing();
     if missing > 0 {
         problem(world, "media", format!("{} missing or different", counted(missing, "file")));
     }
-    told.push(format!("media: {} looked at", counted(outcome.stats.source_files, "file")));
+    told.push(format!("Media: {} looked at", counted(outcome.stats.source_files, "file")));
     Ok(missing + outcome.problems_total)
 }
 

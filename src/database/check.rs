@@ -21,6 +21,13 @@ pub async fn check(
     Ok(found)
 }
 
+/// The names of the tables of `server`'s database, as a first look.
+pub async fn tables(server: &Server) -> Result<Vec<String>, DatabaseError> {
+    let session = session::connect(server, Access::Read).await?;
+    let facts = inspect::inspect_database(&session).await?;
+    Ok(facts.tables.into_iter().map(|table| table.name).collect())
+}
+
 /// The facts alone.
 pub async fn gather(source: &Server, destination: &Destination) -> Result<Facts, DatabaseError> {
     let session = session::connect(source, Access::Read).await?;

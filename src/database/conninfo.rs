@@ -4,6 +4,7 @@
 use tokio_postgres::config::{Host as PgHost, SslMode};
 
 use crate::host::Address;
+use crate::host::ssh::destination;
 use crate::secret::Secret;
 
 use super::DatabaseError;
@@ -90,6 +91,10 @@ fn split_ssh(text: &str) -> Result<(Option<String>, &str), DatabaseError> {
 /// The text with whatever may be a password taken out.
 fn without_password(text: &str) -> String {
     let mut shown = text.to_owned();
+    if let Some(rest) = text.strip_prefix("ssh://") {
+        let end = rest.find('/').unwrap_or(rest.len());
+        shown = format!("ssh://{}{}", destination::without_password(&rest[..end]), &rest[end..]);
+    }
     if let Some(at) = shown.rfind("password") {
         shown.truncate(at);
         shown.push_str("password=…");
@@ -149,6 +154,8 @@ mod tests {
             "host=a password='hunter2 dbname=prod",
             "ssh://new.example/postgresql://m:hunter2@a:port/prod",
             "postgresql://m:hunter2@h/prod?sslmode=require",
+            "ssh://root:hunter2@new.example",
+            "ssh://root:hunter2@new.example/host=a,b dbname=prod",
         ] {
             let error = Conninfo::parse(text).unwrap_err();
             assert!(!crate::error::one_line(&error).contains("hunter2"), "{error}");

@@ -88,11 +88,12 @@ impl Advice for DatabaseError {
             }
             DatabaseError::Login { source, user, .. } => Some(login_hint(source, user)),
             DatabaseError::NoDatabase { .. } => {
-                Some("`psql -l` on that server lists its databases".into())
+                Some("`psql -l` on that server lists its databases; is DB_NAME right?".into())
             }
             DatabaseError::Pooler { .. } => Some(
-                "name the real endpoint: the [databases] section of /etc/pgbouncer/pgbouncer.ini \
-                 says where it is (a dump through a pooler would poison its connections)"
+                "name the real endpoint (`url` in `[source.database]` of transhume.toml): the \
+                 [databases] section of /etc/pgbouncer/pgbouncer.ini says where it is. A dump \
+                 through a pooler would poison its connections"
                     .into(),
             ),
             DatabaseError::Busy { .. } => Some(
@@ -180,7 +181,10 @@ fn login_hint(source: &SqlError, user: &str) -> String {
     } else if source.message.contains("pg_hba.conf") {
         "add a line for this login to pg_hba.conf and `SELECT pg_reload_conf()`".into()
     } else {
-        format!("check the password of {user} (connection string or ~/.pgpass)")
+        format!(
+            "check the password of {user}: DB_PASS in .env.production or under `[target.env]`, \
+             ~/.pgpass for `transhume db`"
+        )
     }
 }
 

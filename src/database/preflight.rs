@@ -288,7 +288,17 @@ fn disk(facts: &Facts, found: &mut Vec<Finding>) {
         Bytes(free),
         Bytes(need)
     );
-    if free < need {
+    // What is dropped first makes room; of a half-done copy nobody knows how much.
+    let dropped = match &facts.existing {
+        Existing::Empty(there) | Existing::Complete(_, there) | Existing::Foreign(there)
+            if facts.may_replace =>
+        {
+            there.size_bytes
+        }
+        Existing::HalfDone(_) => need,
+        Existing::Absent | Existing::Empty(_) | Existing::Complete(..) | Existing::Foreign(_) => 0,
+    };
+    if free.saturating_add(dropped) < need {
         let remedy = Some("make room where PostgreSQL keeps its data".into());
         found.push(Finding::refusal("disk", text, remedy));
     } else if free < need + need / 2 {
@@ -431,6 +441,18 @@ mod tests {
         assert_eq!(
             told(|facts| facts.target.disk_free_bytes = Some(1 << 20)),
             ["Refusal: the target has 1.0 MiB free, the database takes 1.0 GiB on the source"]
+        );
+        // What is replaced makes room.
+        assert_eq!(
+            told(|facts| {
+                facts.target.disk_free_bytes = Some(1 << 20);
+                facts.existing = Existing::Foreign(facts.database.clone());
+                facts.may_replace = true;
+            }),
+            [
+                "Warning: prod will be dropped",
+                "Warning: the target has 1.0 MiB free, the database takes 1.0 GiB on the source"
+            ]
         );
         assert_eq!(
             told(|facts| facts.target.free_connections = -2),

@@ -2,7 +2,7 @@
 //! read. These questions look at whole tables; larger ones than a limit are left out and named.
 
 use crate::event::Level;
-use crate::units::{Bytes, counted};
+use crate::units::{Bytes, count, counted};
 
 use super::quote::qualified;
 use super::session::Access;
@@ -47,7 +47,7 @@ pub async fn find(server: &Server, table_bytes_max: u64) -> Result<Vec<Finding>,
     if findings.is_empty() {
         findings.push(Finding::ok(
             "unique indexes",
-            format!("no duplicates under {}", counted(looked, "unique index on text")),
+            format!("{} over texts, no duplicates", count(looked)),
         ));
     }
     Ok(findings)

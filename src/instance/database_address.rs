@@ -107,8 +107,8 @@ pub enum DatabaseAddressError {
 
 impl Advice for DatabaseAddressError {
     fn hint(&self) -> Option<String> {
-        const SET: &str = "set `source.database.url` in transhume.toml to PostgreSQL itself, such \
-                           as postgres://mastodon@localhost:5432/mastodon_production";
+        const SET: &str = "set `database.url` of that side in transhume.toml to PostgreSQL itself, \
+                           such as postgres://mastodon@localhost:5432/mastodon_production";
         match self {
             DatabaseAddressError::Variable { key, .. } => {
                 Some(format!("correct {key} in .env.production, or {SET}"))
@@ -117,9 +117,12 @@ impl Advice for DatabaseAddressError {
                 "write it as postgres://USER:PASSWORD@HOST:PORT/DATABASE, special characters as %XX"
                     .into(),
             ),
-            DatabaseAddressError::UnknownPooler { .. }
-            | DatabaseAddressError::NoEntry { .. }
-            | DatabaseAddressError::Entry { .. } => Some(SET.into()),
+            DatabaseAddressError::UnknownPooler { .. } => Some(format!(
+                "name its PgBouncer's configuration as `database.pgbouncer_ini`, or {SET}"
+            )),
+            DatabaseAddressError::NoEntry { .. } | DatabaseAddressError::Entry { .. } => {
+                Some(SET.into())
+            }
             DatabaseAddressError::PgBouncer { source, .. } => {
                 Some(source.hint().map_or(SET.into(), |hint| format!("{hint}; or {SET}")))
             }

@@ -15,7 +15,7 @@ use crate::host::{Command, Host, HostError, RunAs};
 
 use super::facts::{Facts, SAY};
 pub use machine::{Clock, MachineFacts, machine};
-pub use media::{MediaRoot, MediaSize, media_path, media_root, media_size};
+pub use media::{MediaRoot, MediaSize, Obstacle, media_path, media_root, media_size};
 pub use space::{Inodes, SpaceFacts, space};
 pub use version::Version;
 

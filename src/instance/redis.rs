@@ -64,6 +64,11 @@ pub enum RedisError {
 impl Advice for RedisError {
     fn hint(&self) -> Option<String> {
         match self {
+            RedisError::Host(source @ HostError::Connect { .. }) => source.hint().or_else(|| {
+                let text = "check that it runs (`systemctl status redis-server`) and listens \
+                            there, or correct REDIS_HOST and REDIS_PORT of that side";
+                Some(text.into())
+            }),
             RedisError::Host(source) => source.hint(),
             RedisError::Tls(source) => source.hint(),
             RedisError::Login { .. } => Some(

@@ -9,6 +9,9 @@ use super::layout::Version;
 use super::variables::{Variables, filled, filled_secret, is_true, text};
 pub use redis::{RedisAddress, RedisAddressError, RedisStores, redis_stores};
 
+/// Tables that every Mastodon has, whatever its version: by them its database is known.
+pub const TABLES: [&str; 4] = ["accounts", "schema_migrations", "statuses", "users"];
+
 /// Where uploads are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MediaStore {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::change::Change;
+use super::change::{Action, Change, NodeKind};
 use super::options::{ChangeSink, Outcome, PROBLEMS_MAX, Stats};
 use super::throttle::Throttle;
 use crate::event::{Event, Monitor, Progress};
@@ -59,6 +59,13 @@ impl<'a> Board<'a> {
     }
 
     pub fn change(&self, change: &Change) {
+        if change.action != Action::Delete {
+            self.count(|stats| match change.node {
+                NodeKind::File => stats.differing_files += 1,
+                NodeKind::Link => stats.differing_links += 1,
+                NodeKind::Dir => {}
+            });
+        }
         if let Some(tell) = &self.on_change {
             tell(change);
         }
@@ -82,6 +89,7 @@ impl<'a> Board<'a> {
         let mut state = self.state();
         state.planned_files += 1;
         state.planned_bytes += bytes;
+        state.outcome.stats.differing_bytes += bytes;
     }
 
     /// No more files will be planned.

@@ -175,7 +175,9 @@ impl Endpoint {
         run: RunId,
     ) -> Result<Box<dyn Session>, MediaError> {
         let path: PathBuf = super::root::native(&self.root).to_owned();
-        let opened = tokio::task::spawn_blocking(move || Workers::open(&path, side, create, run));
+        let tasks = link.tasks.clone();
+        let opened =
+            tokio::task::spawn_blocking(move || Workers::open(&path, side, create, run, tasks));
         let opened = opened.await.map_err(|error| MediaError::Thread(error.into()))?;
         let workers = opened.map_err(|source| MediaError::Root {
             host: link.host.clone(),
@@ -265,7 +267,8 @@ fn helper_does_not_run(error: &MediaError) -> bool {
         MediaError::Host { source, .. } => {
             matches!(**source, HostError::Start { .. } | HostError::Failed { .. })
         }
-        MediaError::Root { .. }
+        MediaError::BrokenOff { .. }
+        | MediaError::Root { .. }
         | MediaError::NoSource { .. }
         | MediaError::Overlap { .. }
         | MediaError::SourceEmpty

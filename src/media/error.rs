@@ -26,6 +26,9 @@ pub enum MediaError {
     Pattern(#[from] BadPattern),
     #[error("cannot work with {host}")]
     Host { host: String, source: Box<HostError> },
+    /// As `Host`, but in the middle of a pass: something has been done.
+    #[error("the work with {host} broke off")]
+    BrokenOff { host: String, source: Box<HostError> },
     #[error("{host} cannot be understood")]
     Wire { host: String, source: WireError },
     #[error("the helper on {host} ended early{}", detail(text))]
@@ -76,6 +79,7 @@ impl Advice for MediaError {
                     .into(),
             ),
             MediaError::Host { source, .. } => source.hint(),
+            MediaError::BrokenOff { source, .. } => source.hint().or_else(|| Some(GO_ON.into())),
             MediaError::Wire { source, .. } => match source {
                 WireError::NotOurs => Some(
                     "its shell may print something at login; `--transport sftp` does without a \
@@ -108,7 +112,8 @@ impl Advice for MediaError {
     fn retry(&self) -> Retry {
         match self {
             MediaError::Host { source, .. } => source.retry(),
-            MediaError::Lost { .. }
+            MediaError::BrokenOff { .. }
+            | MediaError::Lost { .. }
             | MediaError::HelperEnded { .. }
             | MediaError::Silent { .. }
             | MediaError::Wire { source: WireError::Io(_) | WireError::Truncated, .. } => {

@@ -81,6 +81,11 @@ pub struct Stats {
     pub source_bytes: u64,
     pub target_files: u64,
     pub target_dirs: u64,
+    /// Files that the target lacked or had otherwise, in content or mode; sizes of those whose
+    /// content differed; symlinks. Of what a pass does, a dry run counts these alone.
+    pub differing_files: u64,
+    pub differing_bytes: u64,
+    pub differing_links: u64,
     pub transferred_files: u64,
     /// Sizes of the transferred files.
     pub transferred_bytes: u64,
@@ -95,6 +100,13 @@ pub struct Stats {
     pub sent_bytes: u64,
     pub received_bytes: u64,
     pub elapsed: Duration,
+}
+
+impl Stats {
+    /// How many files and symlinks of the source are not on the target as they should be.
+    pub fn differing(&self) -> u64 {
+        self.differing_files + self.differing_links
+    }
 }
 
 impl fmt::Display for Stats {

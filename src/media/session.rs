@@ -7,9 +7,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 use super::error::MediaError;
 use super::shard::Scanner;
@@ -72,7 +74,13 @@ pub(crate) struct Link {
     failed: Mutex<Option<MediaError>>,
     pub sent_bytes: AtomicU64,
     pub received_bytes: AtomicU64,
+    /// Whatever may still write after its channels were dropped, and whoever may still tell why
+    /// they closed.
+    pub tasks: TaskTracker,
 }
+
+/// How long what is under way may take to end when nobody wants it any more.
+const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Link {
     pub fn new(host: &str) -> Arc<Self> {
@@ -81,7 +89,15 @@ impl Link {
             failed: Mutex::new(None),
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
+            tasks: TaskTracker::new(),
         })
+    }
+
+    /// Waits until nothing is written for this side any more. All channels must have been dropped.
+    pub async fn settle(&self) {
+        self.tasks.close();
+        // What hangs on a dead disk or machine cannot be waited for.
+        let _ = tokio::time::timeout(SETTLE_LIMIT, self.tasks.wait()).await;
     }
 
     /// Notes why a channel of this side is about to close. The first reason counts.

@@ -3,38 +3,30 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use super::batch::{Batch, Hands};
+use super::batch::Hands;
 use super::board::Board;
-use super::change::{Action, Change, NodeKind};
-use super::compare::{self, Conflict, Deletion, Plan, Rules};
+use super::compare::Rules;
 use super::deletions::Deletions;
-use super::ending;
 use super::endpoint::Endpoint;
 use super::error::MediaError;
 use super::filter::Filter;
-use super::merge::{Merge, MergeError, Pair};
+use super::merge::Merge;
 use super::options::{Options, Outcome};
-use super::session::Session;
+use super::pass::Pass;
+use super::session::{Link, Session};
 use super::shard::Scanner;
 use super::transfer;
+use crate::error::{Advice, Retry};
 use crate::event::Monitor;
 use crate::wire::bounded::{Blob, List};
-use crate::wire::message::{Op, ScanSpec, Side};
+use crate::wire::message::{ScanSpec, Side};
 use crate::wire::path::RelPath;
-use crate::wire::tree::{
-    Directory, Failure, FailureKind, MetaRule, Node, OwnerRule, Problem, RunId,
-};
-
-/// Batches under way at once.
-const BATCHES_MAX: usize = 4;
-/// What waits for the end of the pass because something is in its way, at most.
-const CONFLICTS_MAX: usize = 100_000;
+use crate::wire::tree::{MetaRule, OwnerRule, RunId};
 
 /// Makes `target` hold what `source` holds, as far as `options` say. Returns when everything is
 /// durable on the target. A file that could not be copied is a problem in the outcome, not an
@@ -48,61 +40,93 @@ pub async fn sync(
     let started = Instant::now();
     let filter = Filter::new(&options.exclude)?;
     let run = RunId(RandomState::new().build_hasher().finish());
-    let mut from = source.open(Side::Source, false, run, monitor).await?;
+    let from = source.open(Side::Source, false, run, monitor).await?;
     if !from.facts().exists {
         let host = from.link().host.clone();
         return Err(MediaError::NoSource { host, path: source.root_text() });
     }
     // Before anything is made on the target.
     refuse_overlap(source, target, &*from)?;
-    let mut to = target.open(Side::Target, !options.dry_run, run, monitor).await?;
+    let to = target.open(Side::Target, !options.dry_run, run, monitor).await?;
+    let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
+    let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);
-    let rule = MetaRule {
-        whole_secs: from.ability().whole_secs || to.ability().whole_secs,
-        owner: target.owner_rule(&options.owner, to.facts().privileged).await?,
-    };
-    let (of_source, of_target) = scan_both(&mut *from, &mut *to, options, rule).await?;
-    let pass = Pass {
-        options,
-        board: &board,
-        rules: Rules {
-            link_times: !rule.whole_secs,
-            delta: from.ability().delta
-                && to.ability().delta
-                && (from.ability().remote || to.ability().remote),
-            delete: options.delete,
-        },
-        filtered: !filter.is_empty(),
-        links: (from.link().clone(), to.link().clone()),
-        protected: None,
-        deletions: Deletions::default(),
-        conflicts: Vec::new(),
-        locked: Vec::new(),
-    };
-    let merge = Merge::new(of_source, of_target);
-    if options.dry_run {
-        pass.tell(merge).await?;
-    } else {
-        let calls = to.calls().await?;
-        let (sender, queue) = transfer::queue();
-        let links = (from.link().clone(), to.link().clone());
-        let drive = async {
-            let sender = sender;
-            let hands = Hands { board: &board, calls: &calls, queue: &sender, links: &links };
-            pass.run(merge, hands).await
-        };
-        let lanes = transfer::run(&mut *from, &mut *to, rule, &queue, &board);
-        tokio::try_join!(drive, lanes)?;
+    let mirrored = mirror(from, to, owner, options, !filter.is_empty(), &board).await;
+    // Also after an error nothing must go on behind the caller's back.
+    tokio::join!(links.0.settle(), links.1.settle());
+    if let Err(error) = mirrored {
+        return Err(explain(error, &links));
     }
     board.progress(&RelPath::root(), true);
     board.count(|stats| {
-        for link in [from.link(), to.link()] {
+        for link in [&links.0, &links.1] {
             stats.sent_bytes += link.sent_bytes.load(Ordering::Relaxed);
             stats.received_bytes += link.received_bytes.load(Ordering::Relaxed);
         }
         stats.elapsed = started.elapsed();
     });
     Ok(board.finish())
+}
+
+/// What an error of the pass means, now that both sides have told all they know.
+fn explain(error: MediaError, links: &(Arc<Link>, Arc<Link>)) -> MediaError {
+    match error {
+        // A lost connection is often noticed before its reason is known.
+        MediaError::Lost { host } => {
+            let mut lost = [&links.0, &links.1].into_iter().filter(|link| link.host == host);
+            lost.find_map(|link| link.take_failure()).unwrap_or(MediaError::Lost { host })
+        }
+        // Nothing came of the last request, but much of those before it.
+        MediaError::Host { host, source } if source.retry() == Retry::Safe => {
+            MediaError::BrokenOff { host, source }
+        }
+        other => other,
+    }
+}
+
+/// The pass itself. When it returns, all channels are dropped.
+async fn mirror(
+    mut from: Box<dyn Session>,
+    mut to: Box<dyn Session>,
+    owner: OwnerRule,
+    options: &Options,
+    filtered: bool,
+    board: &Board<'_>,
+) -> Result<(), MediaError> {
+    let (source, target) = (from.ability(), to.ability());
+    let rule = MetaRule { whole_secs: source.whole_secs || target.whole_secs, owner };
+    let (of_source, of_target) = scan_both(&mut *from, &mut *to, options, rule).await?;
+    let merge = Merge::new(of_source, of_target);
+    let links = (from.link().clone(), to.link().clone());
+    let pass = Pass {
+        options,
+        board,
+        rules: Rules {
+            link_times: !rule.whole_secs,
+            // Between two places of one machine reading both costs more than copying one.
+            delta: source.delta && target.delta && (source.remote || target.remote),
+            delete: options.delete,
+        },
+        filtered,
+        links: links.clone(),
+        protected: None,
+        deletions: Deletions::default(),
+        conflicts: Vec::new(),
+        locked: Vec::new(),
+    };
+    if options.dry_run {
+        return pass.tell(merge).await;
+    }
+    let calls = to.calls().await?;
+    let (sender, queue) = transfer::queue();
+    let links = &links;
+    let drive = async {
+        // Dropped with the end of the pass, so that both sides come to theirs.
+        let (sender, calls) = (sender, calls);
+        pass.run(merge, Hands { board, calls: &calls, queue: &sender, links }).await
+    };
+    let lanes = transfer::run(&mut *from, &mut *to, rule, &queue, board);
+    tokio::try_join!(drive, lanes).map(drop)
 }
 
 /// Two trees of this machine must not lie in each other: the one would grow into the other, or
@@ -142,217 +166,4 @@ async fn scan_both(
     };
     let spec = ScanSpec { rule: MetaRule { owner, ..rule }, ..spec };
     Ok((of_source, to.scan(spec).await?))
-}
-
-struct Pass<'a> {
-    options: &'a Options,
-    board: &'a Board<'a>,
-    rules: Rules,
-    /// Something is excluded, so a directory may hold what was not seen.
-    filtered: bool,
-    links: (std::sync::Arc<super::session::Link>, std::sync::Arc<super::session::Link>),
-    /// A directory of the source that could not be read: nothing in it is deleted.
-    protected: Option<RelPath>,
-    deletions: Deletions,
-    conflicts: Vec<Conflict>,
-    /// Directories whose mode would keep us out, for the end.
-    locked: Vec<Op>,
-}
-
-impl Pass<'_> {
-    /// A dry run: every change is told, nothing is done.
-    async fn tell(mut self, mut merge: Merge) -> Result<(), MediaError> {
-        while let Some(pair) = self.next(&mut merge).await? {
-            self.plan(pair)?;
-        }
-        self.refuse_emptying()?;
-        for deletion in self.deletions.backwards() {
-            ending::tell_deletion(self.board, &deletion);
-        }
-        Ok(())
-    }
-
-    async fn run(mut self, mut merge: Merge, hands: Hands<'_>) -> Result<(), MediaError> {
-        let mut batch = Batch::default();
-        let mut under_way = FuturesUnordered::new();
-        loop {
-            tokio::select! {
-                Some(done) = under_way.next(), if !under_way.is_empty() => {
-                    let done: Result<(), MediaError> = done;
-                    done?;
-                }
-                pair = self.next(&mut merge), if under_way.len() < BATCHES_MAX => {
-                    let Some(pair) = pair? else { break };
-                    let mut plan = self.plan(pair)?;
-                    self.set_locked_aside(&mut plan);
-                    batch.add(&mut plan);
-                    if batch.is_full() {
-                        let started = std::mem::take(&mut batch).start(hands).await?;
-                        under_way.push(started.finish());
-                    }
-                }
-            }
-        }
-        self.board.planned_all();
-        self.refuse_emptying()?;
-        if !batch.is_empty() {
-            under_way.push(batch.start(hands).await?.finish());
-        }
-        while let Some(done) = under_way.next().await {
-            done?;
-        }
-        drop(under_way);
-        self.end(hands).await
-    }
-
-    /// What has to wait until everything else is in place.
-    async fn end(self, hands: Hands<'_>) -> Result<(), MediaError> {
-        ending::refuse_too_many(&self.deletions, self.options, &self.board.stats())?;
-        ending::delete(hands, &self.deletions, self.filtered).await?;
-        ending::resolve(hands, self.conflicts).await?;
-        ending::restore(hands, &self.deletions).await?;
-        let locked = hands.send_ops(self.locked.into_iter().rev().collect()).await?;
-        hands.ops_done(locked).await?;
-        hands.sync().await
-    }
-
-    async fn next(&mut self, merge: &mut Merge) -> Result<Option<Pair>, MediaError> {
-        merge.next().await.map_err(|error| {
-            let link = |side| if side == Side::Source { &self.links.0 } else { &self.links.1 };
-            match error {
-                MergeError::Broken(side) => {
-                    let lost = || MediaError::Lost { host: link(side).host.clone() };
-                    link(side).take_failure().unwrap_or_else(lost)
-                }
-                MergeError::Disorder(side) => {
-                    MediaError::Disorder { host: link(side).host.clone() }
-                }
-            }
-        })
-    }
-
-    /// Compares a pair, counts and tells what is to be done, and keeps what is for the end.
-    fn plan(&mut self, pair: Pair) -> Result<Plan, MediaError> {
-        let mut plan = match pair {
-            Pair::Equal(head) => {
-                self.board.count(|stats| {
-                    stats.source_files += head.files;
-                    stats.source_dirs += head.dirs;
-                    stats.source_bytes = stats.source_bytes.saturating_add(head.bytes);
-                    stats.target_files += head.files;
-                    stats.target_dirs += head.dirs;
-                });
-                return Ok(Plan::default());
-            }
-            Pair::Both(source, target) => {
-                self.see_source(&source)?;
-                self.see_target(&target);
-                let delete = self.rules.delete && !self.is_protected(&source.path);
-                compare::both(&source, &target, &Rules { delete, ..self.rules })
-            }
-            Pair::Source(source) => {
-                self.see_source(&source)?;
-                compare::source_only(&source, &self.rules)
-            }
-            Pair::Target(target) => {
-                self.see_target(&target);
-                let delete = self.rules.delete && !self.is_protected(&target.path);
-                compare::target_only(&target, delete)
-            }
-        };
-        for change in &plan.changes {
-            self.board.change(change);
-        }
-        for problem in plan.problems.drain(..) {
-            self.board.problem(problem);
-        }
-        for file in &plan.files {
-            self.board.planned(file.size);
-        }
-        for deletion in &plan.deletions {
-            // Paths that came out of a scan can always be written down.
-            let _ = self.deletions.push(deletion);
-        }
-        for conflict in plan.conflicts.drain(..) {
-            if self.conflicts.len() < CONFLICTS_MAX {
-                if let Conflict::File(file) = &conflict {
-                    self.board.planned(file.size);
-                }
-                self.conflicts.push(conflict);
-            } else {
-                let text = "a directory is in the way; left for the next pass";
-                let failure = Failure::new(FailureKind::NotEmpty, text);
-                self.board.problem(Problem { path: conflict.path().clone(), failure });
-            }
-        }
-        Ok(plan)
-    }
-
-    fn see_source(&mut self, directory: &Directory) -> Result<(), MediaError> {
-        if !directory.problems.is_empty() && !self.is_protected(&directory.path) {
-            self.protected = Some(directory.path.clone());
-        }
-        let (mut files, mut bytes) = (0, 0_u64);
-        for entry in &directory.entries {
-            match entry.node {
-                Node::File { size, .. } => {
-                    files += 1;
-                    bytes = bytes.saturating_add(size);
-                }
-                Node::Link { .. } | Node::Special => files += 1,
-                Node::Dir => {}
-            }
-        }
-        self.board.count(|stats| {
-            stats.source_files += files;
-            stats.source_dirs += 1;
-            stats.source_bytes = stats.source_bytes.saturating_add(bytes);
-        });
-        self.board.progress(&directory.path, false);
-        Ok(())
-    }
-
-    fn see_target(&self, directory: &Directory) {
-        let files = directory.entries.iter().filter(|entry| entry.node != Node::Dir).count();
-        self.board.count(|stats| {
-            stats.target_files += files as u64;
-            stats.target_dirs += 1;
-        });
-    }
-
-    fn is_protected(&self, path: &RelPath) -> bool {
-        self.protected.as_ref().is_some_and(|dir| path.is_within(dir))
-    }
-
-    /// A source without a single file would delete everything: more likely it is not mounted.
-    fn refuse_emptying(&self) -> Result<(), MediaError> {
-        let stats = self.board.stats();
-        if self.options.delete && stats.source_files == 0 && stats.target_files > 0 {
-            return Err(MediaError::SourceEmpty);
-        }
-        Ok(())
-    }
-
-    /// A directory that its owner could not search any more must wait for what is below it.
-    fn set_locked_aside(&mut self, plan: &mut Plan) {
-        let locked = |op: &mut Op| matches!(op, Op::SetDir { meta, .. } if meta.mode & 0o100 == 0);
-        self.locked.extend(plan.after.extract_if(.., locked));
-    }
-}
-
-impl Change {
-    pub(crate) fn deletion(path: RelPath, node: NodeKind) -> Self {
-        Change { path, node, action: Action::Delete, link_text: None }
-    }
-}
-
-impl Deletion {
-    /// What is told of it.
-    pub(crate) fn change(&self) -> Option<Change> {
-        match self {
-            Deletion::File(path) => Some(Change::deletion(path.clone(), NodeKind::File)),
-            Deletion::Dir(path) => Some(Change::deletion(path.clone(), NodeKind::Dir)),
-            Deletion::Leftover(..) | Deletion::Restore(..) => None,
-        }
-    }
 }

@@ -3,6 +3,7 @@
 
 mod databases;
 mod machines;
+mod media;
 mod stores;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::instance::cron::Cron;
 use crate::instance::env_file::EnvFile;
 use crate::instance::environment::{self, Environment};
 use crate::instance::fence::Fence;
-use crate::instance::layout::{Layout, MediaRoot};
+use crate::instance::layout::MediaRoot;
 use crate::instance::services::{self, Systemd, Unit};
 use crate::instance::stores::{Domains, RedisAddress, domains};
 
@@ -49,9 +50,9 @@ pub struct RedisPair {
     pub target: RedisAddress,
 }
 
-/// What a look gave: facts where all that a move cannot do without was found.
-pub struct Gathered {
-    pub facts: Option<Arc<Facts>>,
+/// What a look gave: facts where all that cannot be done without was found.
+pub struct Gathered<F = Arc<Facts>> {
+    pub facts: Option<F>,
     pub findings: Vec<Finding>,
 }
 
@@ -73,14 +74,39 @@ pub async fn gather_to_undo(world: &World) -> Gathered {
     look(world, true).await
 }
 
+/// Looks at what a media pass needs to know, and at nothing else: databases may be down, and the
+/// code may differ. `Some(None)` where the media are in object storage.
+pub async fn gather_media(world: &World) -> Gathered<Option<MediaPaths>> {
+    let mut look = Look { world, findings: Vec::new(), to_undo: false };
+    let facts = look.media_alone().await;
+    look.end(facts)
+}
+
 async fn look(world: &World, to_undo: bool) -> Gathered {
     let mut look = Look { world, findings: Vec::new(), to_undo };
     let facts = look.all().await.map(Arc::new);
-    look.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    Gathered { facts, findings: look.findings }
+    look.end(facts)
 }
 
 impl Look<'_> {
+    fn end<F>(mut self, facts: Option<F>) -> Gathered<F> {
+        self.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        Gathered { facts, findings: self.findings }
+    }
+
+    async fn media_alone(&mut self) -> Option<Option<MediaPaths>> {
+        if !self.machines().await {
+            return None;
+        }
+        let source = &self.world.source;
+        // They may set where the media are; there need not be any for a pass.
+        let units = services::discover(source.host(), &source.systemd()).await;
+        let units = self.keep("units on the source", units)?;
+        let environment = self.environment(&units).await?;
+        let target_env = self.target_env(&environment)?;
+        self.media(&environment, &target_env).await
+    }
+
     async fn all(&mut self) -> Option<Facts> {
         let reachable = self.machines().await;
         if !reachable && !self.to_undo {
@@ -88,14 +114,15 @@ impl Look<'_> {
         }
         let layout = self.layouts().await;
         let units = self.units().await?;
-        let environment = self.environment(&units, layout.as_ref()).await?;
+        let environment = self.environment(&units).await?;
+        let version = layout.as_ref().and_then(|layout| layout.version.as_ref());
+        self.findings.extend(environment.findings(version));
         let Some(domains) = domains(&environment) else {
             let remedy = "set it in .env.production; it must never change afterwards";
             self.refuse("domain", "LOCAL_DOMAIN is not set", Some(remedy.into()));
             return None;
         };
-        let target_env = environment.file.with(&self.world.config.target.env);
-        let target_env = self.keep("target.env", target_env)?;
+        let target_env = self.target_env(&environment)?;
         let databases = self.databases(&environment, &target_env).await;
         let redis = self.redis(&environment, &target_env).await;
         let media = self.media(&environment, &target_env).await;
@@ -120,15 +147,15 @@ impl Look<'_> {
         let world = self.world;
         for machine in world.machines() {
             let found = services::discover(machine.host(), &machine.systemd()).await;
-            let subject = format!("units on {}", machine.host.name());
             let is_source = std::ptr::eq(machine, &world.source);
+            let subject = format!("units on the {}", if is_source { "source" } else { "target" });
             let Some(units) = self.keep(&subject, found) else {
                 if self.to_undo && !is_source {
                     continue;
                 }
                 return None;
             };
-            let names: Vec<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+            let names: Vec<&str> = units.iter().map(short).collect();
             if !names.is_empty() {
                 self.findings.push(Finding::ok(&subject, names.join(", ")));
             } else if is_source || !world.config.copy.systemd {
@@ -152,8 +179,7 @@ impl Look<'_> {
 
     /// There are never two Sidekiqs for one domain: the new one is started by the move.
     fn idle_target(&mut self, subject: &str, units: &[Unit]) {
-        let running: Vec<&str> =
-            units.iter().filter(|unit| unit.is_running()).map(|unit| unit.name.as_str()).collect();
+        let running: Vec<&str> = units.iter().filter(|unit| unit.is_running()).map(short).collect();
         if !running.is_empty() {
             let text = format!("running already: {}", running.join(", "));
             let remedy = format!("stop them there: `systemctl stop {}`", running.join(" "));
@@ -161,18 +187,16 @@ impl Look<'_> {
         }
     }
 
-    async fn environment(
-        &mut self,
-        units: &[Unit],
-        layout: Option<&Layout>,
-    ) -> Option<Environment> {
+    async fn environment(&mut self, units: &[Unit]) -> Option<Environment> {
         let source = &self.world.source;
         let path = source.side.env_path();
         let read = environment::read(source.host(), &path, units).await;
-        let environment = self.keep(".env.production", read)?;
-        let version = layout.and_then(|layout| layout.version.as_ref());
-        self.findings.extend(environment.findings(version));
-        Some(environment)
+        self.keep(".env.production", read)
+    }
+
+    /// The source's `.env.production` with what the target has of its own.
+    fn target_env(&mut self, environment: &Environment) -> Option<EnvFile> {
+        self.keep("target.env", environment.file.with(&self.world.config.target.env))
     }
 
     /// The value, or a refusal that says why there is none.
@@ -198,6 +222,11 @@ impl Look<'_> {
     fn ok(&mut self, subject: &str, text: impl Into<String>) {
         self.findings.push(Finding::ok(subject, text));
     }
+}
+
+/// A unit's name as people say it, and as systemctl takes it.
+fn short(unit: &Unit) -> &str {
+    unit.name.strip_suffix(".service").unwrap_or(&unit.name)
 }
 
 impl Machine {

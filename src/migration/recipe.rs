@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::facts::Facts;
 use super::plan::{Mark, Plan, Stage};
-use super::run::Log;
+use super::state::Memories;
 use super::step::{Segment, Step};
 use super::steps::Scene;
 use super::steps::config_files::ConfigFiles;
@@ -22,13 +22,14 @@ use super::steps::settle::{Settle, Task};
 use super::world::World;
 use crate::config::Config;
 
-/// The plan for moving what `facts` tell of, in the run that `log` holds or would begin.
-pub fn plan(world: &World, facts: Arc<Facts>, log: &Arc<Log>) -> Plan {
+/// The plan for moving what `facts` tell of, in the run called `run`, whose steps have noted down
+/// `memories` so far.
+pub fn plan(world: &World, facts: Arc<Facts>, run: &str, memories: Arc<dyn Memories>) -> Plan {
     let scene = || Scene {
         world: world.clone(),
         facts: facts.clone(),
-        run: log.run().to_owned(),
-        log: log.clone(),
+        run: run.to_owned(),
+        memories: memories.clone(),
     };
     let one = |segment, step: Box<dyn Step>| Stage::new(segment, vec![step]);
     use Segment::{Cutover, Prepare, Settle as Settling};

@@ -58,6 +58,11 @@ pub enum StepProgress {
     },
 }
 
+/// What the steps of a run noted down before their first side effects.
+pub trait Memories: Send + Sync {
+    fn memory(&self, step: &str) -> Option<Value>;
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Downtime {
     pub from: Timestamp,
@@ -181,5 +186,17 @@ impl State {
             StepProgress::Skipped { .. } | StepProgress::Undone => false,
         });
         touched.rev().cloned().collect()
+    }
+}
+
+impl Memories for State {
+    fn memory(&self, step: &str) -> Option<Value> {
+        self.find(step).map(|state| state.memory.clone())
+    }
+}
+
+impl Memories for Option<State> {
+    fn memory(&self, step: &str) -> Option<Value> {
+        self.as_ref()?.memory(step)
     }
 }

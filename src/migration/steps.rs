@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::facts::Facts;
-use super::run::Log;
+use super::state::Memories;
 use super::step::StepError;
 use super::world::{Machine, World};
 use crate::host::Address;
@@ -34,7 +34,7 @@ pub struct Scene {
     /// The name of the run, for marks on the target.
     pub run: String,
     /// What earlier steps noted down.
-    pub log: Arc<Log>,
+    pub memories: Arc<dyn Memories>,
 }
 
 impl Scene {

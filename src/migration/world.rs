@@ -1,6 +1,6 @@
 //! What a move works on: the two machines with what the configuration says of each.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
@@ -114,6 +114,11 @@ impl Machine {
     }
 }
 
+/// Where a state directory keeps the journal.
+pub fn journal_path(state_dir: &Path) -> PathBuf {
+    state_dir.join("journal.jsonl")
+}
+
 impl World {
     pub fn new(
         config: Config,
@@ -132,7 +137,7 @@ impl World {
     }
 
     pub fn journal_path(&self) -> PathBuf {
-        self.config.state_dir.join("journal.jsonl")
+        journal_path(&self.config.state_dir)
     }
 
     pub fn machines(&self) -> [&Machine; 2] {

@@ -56,8 +56,9 @@ impl<W: Write + Send> Plain<W> {
             return;
         }
         self.progress_told = Some(at);
+        let activities = self.view.activities.iter();
         let lines: Vec<String> =
-            self.view.activities.iter().map(|activity| progress_line(activity, at)).collect();
+            activities.filter_map(|activity| progress_line(activity, at)).collect();
         for line in lines {
             self.tell(at, &line);
         }
@@ -95,11 +96,7 @@ impl<W: Write + Send> Plain<W> {
             Event::Note { text } => text.clone(),
             Event::RunFinished { exit, millis, .. } => {
                 let took = duration(Duration::from_millis(*millis));
-                format!(
-                    "{} ended after {took}: {}",
-                    self.verb(),
-                    words::result(&self.view.verb, *exit)
-                )
+                format!("{} ended after {took}: {}", self.verb(), words::ended(&self.view, *exit))
             }
         };
         (detail == Detail::All).then_some(text)
@@ -182,7 +179,8 @@ impl<W: Write + Send> Sink for Plain<W> {
     }
 }
 
-fn progress_line(activity: &Activity, now: Timestamp) -> String {
+/// The figures of an activity; none while there is nothing to tell.
+fn progress_line(activity: &Activity, now: Timestamp) -> Option<String> {
     let mut parts = words::figures(activity, now);
     if let Some(share) = activity.share() {
         parts.insert(0, format!("{:.0} %", (share * 100.0).floor()));
@@ -191,7 +189,7 @@ fn progress_line(activity: &Activity, now: Timestamp) -> String {
     if let Some(detail) = &activity.progress.detail {
         parts.push(escape(detail).into_owned());
     }
-    format!("{}: {}", activity.progress.activity, parts.join(", "))
+    (!parts.is_empty()).then(|| format!("{}: {}", activity.progress.activity, parts.join(", ")))
 }
 
 fn with_remedy(text: &str, remedy: &Option<String>) -> String {

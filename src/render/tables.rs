@@ -76,6 +76,8 @@ pub struct PlanLine {
     pub predicted: Option<Duration>,
     /// Whether it lies past the point of no return.
     pub past_return: bool,
+    /// Whether a run that is under way has it behind it.
+    pub done: bool,
 }
 
 /// The three parts of a move.
@@ -87,7 +89,7 @@ pub enum Segment {
 }
 
 /// The plan: numbered steps with their ids (for `--until`) by segment, the point of no return,
-/// predicted times where there are.
+/// predicted times where there are, a mark on what is done.
 pub fn plan(lines: &[PlanLine], color: bool) -> String {
     let paint = Paint(color);
     let width = lines.iter().map(|line| line.title.chars().count()).max().unwrap_or(0).min(64);
@@ -114,7 +116,8 @@ pub fn plan(lines: &[PlanLine], color: bool) -> String {
             None => title.into_owned(),
         };
         let id = paint.dim(&format!("{:id_width$}", escape(&line.id)));
-        let _ = writeln!(text, "{:4}  {id}  {entry}", index + 1);
+        let sign = if line.done { paint.green("✓") } else { " ".to_owned() };
+        let _ = writeln!(text, "{sign}{:3}  {id}  {entry}", index + 1);
     }
     text
 }
@@ -143,7 +146,7 @@ fn about(time: Duration) -> String {
 /// Where a run stands: what is done, what is under way, the downtime, what to do.
 pub fn status(view: &View, now: Timestamp) -> String {
     let Some(began) = view.began else {
-        return "No run has been started here.\n".to_owned();
+        return "No move has been started here.\n".to_owned();
     };
     let mut text = String::new();
     let run = escape(view.run.as_deref().unwrap_or("?")).into_owned();
@@ -168,7 +171,8 @@ pub fn status(view: &View, now: Timestamp) -> String {
         let _ = writeln!(text, "        {name}: {}", figures.join(", "));
     }
     if let Some(downtime) = view.downtime(now) {
-        let running = if view.downtime_running().is_some() { ", and counting" } else { "" };
+        let running =
+            if view.downtime_running().is_some() { " so far: nobody can post" } else { "" };
         let _ = writeln!(text, "  downtime: {}{running}", duration(downtime));
     }
     if view.no_return.is_some() {
@@ -179,14 +183,15 @@ pub fn status(view: &View, now: Timestamp) -> String {
 }
 
 fn standing(view: &View, now: Timestamp) -> String {
-    let done = format!("{} of {} steps are done", view.steps_done(), view.steps_total);
-    match (&view.finished, view.latest) {
-        (Some(finished), _) => format!("{}; {done}", words::result(&view.verb, finished.exit)),
-        (None, Some(latest)) => {
-            format!("not ended; {done}; last heard of {} ago", words::whole_secs(span(latest, now)))
-        }
-        (None, None) => done,
+    let mut parts = match &view.finished {
+        Some(finished) => vec![words::ended(view, finished.exit).to_owned()],
+        None => vec!["not ended".to_owned()],
+    };
+    parts.extend(words::steps(view).map(|(what, count)| format!("{what}: {count}")));
+    if let (None, Some(latest)) = (&view.finished, view.latest) {
+        parts.push(format!("last heard of {} ago", words::whole_secs(span(latest, now))));
     }
+    parts.join("; ")
 }
 
 fn ended(outcome: &StepOutcome, took: Duration) -> String {

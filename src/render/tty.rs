@@ -162,7 +162,7 @@ impl Tty {
     }
 
     fn end_line(&self, exit: u8, millis: u64) -> String {
-        let result = words::result(&self.view.verb, exit);
+        let result = words::ended(&self.view, exit);
         let result = match exit {
             0 => self.paint.green(result),
             3 | 130 => self.paint.yellow(result),

@@ -156,6 +156,21 @@ impl View {
         self.steps.iter().filter(|step| step.is_done()).count()
     }
 
+    /// How many steps were put back; none if no undoing has begun.
+    pub fn steps_undone(&self) -> Option<usize> {
+        let undos = self.steps.iter().filter_map(|step| step.undo.as_ref());
+        let undone = undos.clone().filter(|undo| **undo == StepOutcome::Undone).count();
+        undos.clone().next().map(|_| undone)
+    }
+
+    /// Whether a move that ended well ended before its last step began, because it was asked to.
+    pub fn stopped_early(&self) -> bool {
+        let ended_well = self.finished.as_ref().is_some_and(|finished| finished.exit == 0);
+        let last = self.steps_total;
+        let reached = self.steps.iter().any(|step| step.number == last);
+        self.verb == "migrate" && ended_well && last > 0 && !reached
+    }
+
     /// Since when nobody can post, if that is so.
     pub fn downtime_running(&self) -> Option<Timestamp> {
         self.downtimes.last().filter(|downtime| downtime.ended.is_none()).map(|last| last.began)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::view::{Activity, span};
+use super::view::{Activity, View, span};
 use crate::event::{Level, StepOutcome};
 use crate::units::{Bytes, count, duration};
 
@@ -14,10 +14,11 @@ const SILENCE_SECS: u64 = 15;
 /// What an exit code says about a run of `verb`. `docs/exit-codes.md` has the long form.
 pub fn result(verb: &str, exit: u8) -> &'static str {
     match exit {
+        0 if verb == "rollback" => "done; the old server serves as before",
         0 => "done",
         1 if matches!(verb, "files" | "db" | "dns" | "bench") => "failed",
         1 => "failed; the old server serves as before",
-        2 => "wrong arguments or configuration; nothing was done",
+        2 => "wrong arguments or configuration; nothing was changed",
         3 => "done, with problems",
         4 => "refused; nothing was touched",
         5 => "stopped past the point of no return; run `transhume migrate` again",
@@ -25,6 +26,25 @@ pub fn result(verb: &str, exit: u8) -> &'static str {
         130 => "interrupted; the same command goes on from here",
         _ => "ended in an unknown way",
     }
+}
+
+/// How the run that `view` shows ended with `exit`.
+pub(super) fn ended(view: &View, exit: u8) -> &'static str {
+    match exit {
+        0 if view.stopped_early() => "stopped as asked, before its end",
+        exit => result(&view.verb, exit),
+    }
+}
+
+/// How many steps are done, or how many of those that were done were undone again.
+pub(super) fn steps(view: &View) -> Option<(&'static str, String)> {
+    let undone = view.steps_undone();
+    if let Some(undone) = undone {
+        let touched = view.steps.iter().filter(|step| step.undo.is_some()).count();
+        return Some(("steps undone", format!("{undone} of {touched}")));
+    }
+    (view.steps_total > 0)
+        .then(|| ("steps done", format!("{} of {}", view.steps_done(), view.steps_total)))
 }
 
 /// An outcome as a word, and what there is to say about it.
@@ -64,7 +84,7 @@ pub(super) fn figures(activity: &Activity, now: Timestamp) -> Vec<String> {
     let mut parts = Vec::new();
     let figures = &activity.progress;
     let (noun, _) = items(&figures.activity);
-    match figures.items_total {
+    match figures.items_total.filter(|total| *total > 0) {
         Some(total) => {
             parts.push(format!("{} of {} {noun}", count(figures.items_done), count(total)));
         }
@@ -73,7 +93,7 @@ pub(super) fn figures(activity: &Activity, now: Timestamp) -> Vec<String> {
         }
         None => {}
     }
-    match figures.bytes_total {
+    match figures.bytes_total.filter(|total| *total > 0) {
         Some(total) => parts.push(format!("{} of {}", Bytes(figures.bytes_done), Bytes(total))),
         None if figures.bytes_done > 0 => parts.push(Bytes(figures.bytes_done).to_string()),
         None => {}

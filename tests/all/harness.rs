@@ -4,6 +4,7 @@
 
 pub mod dns;
 pub mod media_tree;
+pub mod newer_redis;
 pub mod nginx;
 pub mod pgbouncer;
 pub mod postgres;
@@ -20,7 +21,7 @@ pub mod units;
 
 use std::time::{Duration, Instant};
 
-pub use process::free_port;
+pub use process::{free_port, free_port_on};
 
 /// Polls `probe` until it is true; panics with `what` after `limit`.
 pub fn wait_for(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {

@@ -4,6 +4,7 @@
 #[allow(unused_imports, reason = "the same: some is exported for the sandbox program alone")]
 mod harness;
 
+mod command_line;
 mod database;
 mod helper;
 mod instance_facts;

@@ -2,6 +2,8 @@
 
 #[path = "migrate/faults.rs"]
 mod faults;
+#[path = "migrate/normal.rs"]
+mod normal;
 #[path = "migrate/read_only.rs"]
 mod read_only;
 #[path = "migrate/refusals.rs"]
@@ -10,6 +12,8 @@ mod refusals;
 mod rollback;
 #[path = "migrate/spoilt.rs"]
 mod spoilt;
+#[path = "migrate/transcripts.rs"]
+mod transcripts;
 #[path = "migrate/variants.rs"]
 mod variants;
 #[path = "migrate/whole.rs"]

@@ -1,6 +1,7 @@
 //! From two connection strings to two servers that can be talked to.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::host::helper::{Helper, Reach, install};
 use crate::host::local::Local;
 use crate::host::ssh;
 use crate::host::{Address, Command, Host, RunAs, run};
+use crate::secret::Secret;
 
 use super::super::setup::prompt;
 use super::super::{Exit, Failure};
@@ -31,10 +33,8 @@ pub(super) struct Ends {
 }
 
 pub(super) async fn connect(arguments: &Arguments, monitor: &dyn Monitor) -> Result<Ends, Failure> {
-    let mut source =
-        server(&arguments.source, &arguments.source_bin_dir, arguments, monitor).await?;
-    let mut target =
-        server(&arguments.target, &arguments.target_bin_dir, arguments, monitor).await?;
+    let mut source = server(&arguments.source, &arguments.source_bin_dir, arguments).await?;
+    let mut target = server(&arguments.target, &arguments.target_bin_dir, arguments).await?;
     let through_ssh = [&arguments.source, &arguments.target].iter().any(|text| is_remote(text));
     if needs_bridge(&source) {
         source.helper = helper(arguments, &source, reach(&source.os_user), monitor).await;
@@ -96,7 +96,6 @@ async fn server(
     text: &str,
     bin_dir: &Option<String>,
     arguments: &Arguments,
-    monitor: &dyn Monitor,
 ) -> Result<Server, Failure> {
     let info = Conninfo::parse(text).map_err(failure)?;
     let Some(user) = info.user else {
@@ -107,14 +106,17 @@ async fn server(
         ));
     };
     if info.password.is_some() {
-        let text = "a password on the command line can be read by everybody on this machine: \
-                    ~/.pgpass is the place for it";
-        monitor.emit(Event::Note { text: text.into() });
+        return Err(Failure::message(
+            Exit::Usage,
+            "a connection string holds a password, which everybody on this machine could read",
+            Some(format!(
+                "leave it out, and write host:port:database:{user}:PASSWORD into ~/.pgpass (or \
+                 the file that PGPASSFILE names), mode 0600"
+            )),
+        ));
     }
     let host = host(info.ssh.as_deref(), arguments).await?;
-    let password = info
-        .password
-        .or_else(|| passfile::find(&passwords(), &info.address, &info.database, &user));
+    let password = password(&info.address, &info.database, &user)?;
     let os_user = match (&info.address, &password) {
         (Address::Unix { .. }, None) if exists(&*host, &user).await? => RunAs::User(user.clone()),
         _ => RunAs::Login,
@@ -158,12 +160,23 @@ fn ssh_options(texts: &[String]) -> Result<BTreeMap<String, String>, Failure> {
     texts.iter().map(split).collect()
 }
 
-/// The operator's password file; empty where there is none.
-fn passwords() -> String {
+/// From the operator's password file, if that has one. As with libpq, it is for its owner alone.
+fn password(address: &Address, database: &str, user: &str) -> Result<Option<Secret>, Failure> {
     let named = std::env::var_os("PGPASSFILE").map(PathBuf::from);
     let usual = || std::env::home_dir().map(|home| home.join(".pgpass"));
     let path = named.or_else(usual).unwrap_or_default();
-    std::fs::read_to_string(path).unwrap_or_default()
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let found = passfile::find(&text, address, database, user);
+    let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.permissions().mode());
+    if found.is_some() && mode & 0o077 != 0 {
+        let path = path.display();
+        return Err(Failure::message(
+            Exit::Usage,
+            format!("{path} holds passwords and can be read by others (mode {:o})", mode & 0o777),
+            Some(format!("chmod 600 {path}; libpq would not use it either")),
+        ));
+    }
+    Ok(found)
 }
 
 /// Whether the machine has an operating system user of that name.

@@ -5,6 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
 use crate::host::ssh::Destination;
+use crate::host::ssh::destination::NotADestination;
 
 /// A directory, here or there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,8 +40,9 @@ impl Place {
     fn remote(text: &OsStr, machine: &[u8], path: &[u8]) -> Result<Self, String> {
         let machine = std::str::from_utf8(machine)
             .map_err(|_| format!("{}: a host name has no such letters", text.display()))?;
+        // The error tells the machine, without a password that may stand there.
         let destination: Destination =
-            machine.parse().map_err(|error| format!("{}: {error}", text.display()))?;
+            machine.parse().map_err(|error: NotADestination| error.to_string())?;
         let path = match path {
             b"" => return Err(no_path(text)),
             b"~" | b"~/" => b".",
@@ -110,5 +112,8 @@ mod tests {
         {
             assert!(parse(text).is_err(), "{text}");
         }
+        let told = parse("ssh://root:hunter2@new/srv").unwrap_err();
+        assert!(told.contains("a password has no place here"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
     }
 }

@@ -1,6 +1,6 @@
 //! What a server is like, and what our login may do there.
 
-use crate::host::{Command, run};
+use crate::host::{Command, RunAs, run};
 
 use super::super::session::is_on_host;
 use super::super::{DatabaseError, Server, Session};
@@ -110,20 +110,36 @@ async fn locales(server: &Server, session: &Session) -> Result<Vec<String>, Data
 }
 
 /// Free bytes of the file system that holds the data directory; `None` where we may not know.
+/// The server tells superusers alone where that is; but its processes stand in it.
 async fn disk_free(
     server: &Server,
     session: &Session,
     login: &Login,
 ) -> Result<Option<u64>, DatabaseError> {
-    if !login.is_superuser || !is_on_host(&server.address) {
+    if !is_on_host(&server.address) {
         return Ok(None);
     }
-    let dir: String = session
-        .value("find the data directory", "SELECT current_setting('data_directory')", &[])
-        .await?;
-    // A file system can be asked about a directory above, which we can reach.
-    let script = r#"d="$1"; while ! df -B1 --output=avail -- "$d" 2>/dev/null; do
-        [ "$d" = / ] && exit 1; d=$(dirname -- "$d"); done"#;
-    let output = run(&*server.host, &Command::script(script, &[&dir])).await?;
+    let command = if login.is_superuser {
+        let sql = "SELECT current_setting('data_directory')";
+        let dir: String = session.value("find the data directory", sql, &[]).await?;
+        // A file system can be asked about a directory above, which we can reach.
+        let script = r#"d="$1"; while ! df -B1 --output=avail -- "$d" 2>/dev/null; do
+            [ "$d" = / ] && exit 1; d=$(dirname -- "$d"); done"#;
+        Command::script(script, &[&dir])
+    } else {
+        let sql = "SELECT pg_catalog.pg_backend_pid()";
+        let pid: i32 = session.value("find the server's process", sql, &[]).await?;
+        // Nobody may look at another user's process. Where programs run as other users than the
+        // login, that is allowed to change to them; else it is not tempted to use sudo.
+        let user = match server.os_user {
+            RunAs::Login => RunAs::Login,
+            RunAs::Root | RunAs::User(_) => RunAs::Root,
+        };
+        // In a container processes have other numbers; no other program stands in such a place.
+        let script = r#"d=$(readlink -e -- "/proc/$1/cwd") && [ -f "$d/PG_VERSION" ] &&
+            df -B1 --output=avail -- "$d""#;
+        Command::script(script, &[&pid.to_string()]).run_as(user)
+    };
+    let output = run(&*server.host, &command).await?;
     Ok(output.text().lines().last().and_then(|line| line.trim().parse().ok()))
 }

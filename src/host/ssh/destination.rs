@@ -24,7 +24,17 @@ impl FromStr for Destination {
     type Err = NotADestination;
 
     fn from_str(text: &str) -> Result<Self, NotADestination> {
-        parse(text).map_err(|problem| NotADestination { text: text.to_owned(), problem })
+        parse(text).map_err(|problem| NotADestination { text: without_password(text), problem })
+    }
+}
+
+/// The text with a password in it taken out, if there is one: `user:password@host`.
+pub fn without_password(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = text.split_at(start);
+    match rest.rsplit_once('@').map(|(login, host)| (login.split_once(':'), host)) {
+        Some((Some((user, _)), host)) => format!("{scheme}{user}:…@{host}"),
+        Some((None, _)) | None => text.to_owned(),
     }
 }
 
@@ -50,6 +60,10 @@ fn parse(text: &str) -> Result<Destination, &'static str> {
     // A user may contain `@` (user@domain logins do), a host may not.
     let (user, address) = match rest.rsplit_once('@') {
         Some(("", _)) => return Err("the user is empty"),
+        Some((login, _)) if login.contains(':') => {
+            return Err("a password has no place here, where others can read it: leave it out, \
+                        and install a key with `ssh-copy-id`, or type it when you are asked");
+        }
         Some((user, address)) => (Some(user.to_owned()), address),
         None => (None, rest),
     };
@@ -134,6 +148,17 @@ mod tests {
         ] {
             assert!(text.parse::<Destination>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_repeated() {
+        for text in ["root:hunter2@new", "ssh://root:hunt@er2@new:22", "ssh://:hunter2@new/"] {
+            let told = text.parse::<Destination>().unwrap_err().to_string();
+            assert!(told.contains("a password has no place here"), "{told}");
+            assert!(!told.contains("hunt"), "{told}");
+        }
+        let told = "ssh://root:hunter2@".parse::<Destination>().unwrap_err().to_string();
+        assert!(told.starts_with("`ssh://root:…@` is not"), "{told}");
     }
 
     proptest! {

@@ -178,7 +178,7 @@ impl Hop {
     fn refuse_changed(&self, key: &PublicKey, place: &str, recorded: &str) -> KeyRefused {
         KeyRefused {
             reason: format!(
-                "its {} key {} is not the {recorded} key of {place}",
+                "ITS HOST KEY HAS CHANGED: the {} key {} is not the {recorded} key of {place}",
                 key.algorithm(),
                 fingerprint(key)
             ),

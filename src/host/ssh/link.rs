@@ -130,6 +130,13 @@ async fn reach(hop: &Hop, below: Option<&Arc<Link>>) -> Result<Stream, HostError
     tokio::time::timeout(limit, reaching).await.unwrap_or_else(|_| timed_out()).map_err(|source| {
         let hint = match source.kind() {
             io::ErrorKind::ConnectionRefused => Some(format!("is sshd running on port {port}?")),
+            // The standard library has no kind for a name that leads nowhere.
+            _ if source.to_string().contains("lookup address") => {
+                Some(format!("check the name: `getent hosts {host}` tells its addresses"))
+            }
+            io::ErrorKind::TimedOut | io::ErrorKind::HostUnreachable => Some(format!(
+                "check the address, and that firewalls on the way let port {port} through"
+            )),
             _ => None,
         };
         unreachable_error(&hop.plan.name, source, hint)

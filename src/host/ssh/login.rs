@@ -101,7 +101,8 @@ impl LoginError {
 fn hint(hop: &Hop) -> String {
     let port = if hop.plan.port == 22 { String::new() } else { format!(" -p {}", hop.plan.port) };
     format!(
-        "install a key with `ssh-copy-id{port} {}`, or name the right one with `--identity`",
+        "install a key with `ssh-copy-id{port} {}`, or name the right one: `identity` in \
+         transhume.toml, `--identity` on the command line",
         hop.account()
     )
 }

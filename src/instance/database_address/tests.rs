@@ -154,7 +154,10 @@ async fn a_pooler_that_cannot_be_followed_is_refused_with_the_remedy() {
     ] {
         let error = resolved(&host, pairs).await.unwrap_err();
         assert!(error.to_string().contains(told), "{told}: {error}");
-        assert!(error.hint().is_some_and(|hint| hint.contains("source.database.url")), "{told}");
+        assert!(
+            error.hint().is_some_and(|hint| hint.contains("`database.url` of that side")),
+            "{told}"
+        );
     }
 }
 

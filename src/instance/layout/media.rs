@@ -12,8 +12,24 @@ use super::super::variables::{Variables, filled};
 pub struct MediaRoot {
     /// As Mastodon is told.
     pub path: String,
-    /// Where that really is; absent where nothing is there.
+    /// Where that really is; absent where nothing is there, or something that is no directory.
     pub there: Option<MediaDir>,
+    /// What is there instead, or in the way.
+    pub obstacle: Option<Obstacle>,
+}
+
+/// Why a media root that is not simply missing cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// A symlink to a place where nothing is.
+    Dangling {
+        target: String,
+    },
+    NotDirectory,
+    /// A directory on the way to it, which Mastodon's user may not enter.
+    Closed {
+        dir: String,
+    },
 }
 
 /// A media directory that exists.
@@ -67,7 +83,16 @@ pub async fn media_root(
     let path = media_path(variables, root);
     let command = Command::script(&format!("{SAY}{ROOT}"), &[&path]).run_as(user.clone());
     let facts = Facts::ask(host, &command).await?;
-    let Some(real) = facts.get("real") else { return Ok(MediaRoot { path, there: None }) };
+    let Some(real) = facts.get("real") else {
+        let text = facts.get("where").unwrap_or_default().to_owned();
+        let obstacle = match facts.get("instead") {
+            Some("dangling") => Some(Obstacle::Dangling { target: text }),
+            Some("closed") => Some(Obstacle::Closed { dir: text }),
+            Some(_) => Some(Obstacle::NotDirectory),
+            None => None,
+        };
+        return Ok(MediaRoot { path, there: None, obstacle });
+    };
     let mode = facts.get("mode").and_then(|mode| u32::from_str_radix(mode, 8).ok());
     let there = MediaDir {
         real: real.to_owned(),
@@ -78,11 +103,22 @@ pub async fn media_root(
         group: facts.need("group")?,
         mode: mode.ok_or_else(|| facts.odd("mode"))?,
     };
-    Ok(MediaRoot { path, there: Some(there) })
+    Ok(MediaRoot { path, there: Some(there), obstacle: None })
 }
 
+/// find(1) complains if it cannot come back to where it was started, which may be the closed home
+/// of whoever is logged in.
 const ROOT: &str = r#"
-[ -d "$1" ] || exit 0
+cd /
+if [ ! -d "$1" ]; then
+    if [ -e "$1" ]; then say instead other
+    elif [ -L "$1" ]; then say instead dangling; say where "$(readlink -- "$1")"
+    else
+        p=$1; while [ ! -e "$p" ] && [ "$p" != / ] && [ "$p" != . ]; do p=$(dirname -- "$p"); done
+        [ -d "$p" ] && [ ! -x "$p" ] && { say instead closed; say where "$p"; }
+    fi
+    exit 0
+fi
 real=$(readlink -f -- "$1"); say real "$real"
 say owner "$(stat -c %U -- "$real")"; say group "$(stat -c %G -- "$real")"
 say mode "$(stat -c %a -- "$real")"
@@ -119,6 +155,7 @@ pub async fn media_size(
 
 /// Descriptor 3 takes the complaints, one line each, which are counted; 4 the answers.
 const SIZE: &str = r#"
+cd /
 { { { timeout "$2" nice -n 19 find -H "$1" -mindepth 1 -printf '%y %s\n' 2>&3; echo "exit $?"; } |
     awk '$1 == "f" { files++; bytes += $2 } $1 == "d" { dirs++ } $1 == "exit" { code = $2 }
         END { printf "%.0f %.0f %.0f %d\n", files, dirs, bytes, code }' |

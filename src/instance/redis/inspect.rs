@@ -91,6 +91,10 @@ pub async fn inspect(link: &Link, namespace: Option<&str>) -> Result<Inventory, 
     })
 }
 
+fn name(side: &Inventory) -> String {
+    format!("{} {}", side.flavour, side.version)
+}
+
 /// Whether `target` takes what `source` dumps; one line of evidence, or why not.
 pub fn compatible(source: &Inventory, target: &Inventory) -> Result<String, RedisError> {
     let told = |side: &Inventory| format!("{} ({})", side.version, side.flavour);
@@ -109,12 +113,15 @@ pub fn compatible(source: &Inventory, target: &Inventory) -> Result<String, Redi
             refuse(format!("dump format {wrote} is Redis's own"))
         }
         (Some(wrote), Some(reads)) => {
-            Ok(format!("{} → {}, dump format {wrote} → {reads}", told(source), told(target)))
+            if source.flavour == target.flavour && source.version == target.version {
+                return Ok(format!("{} on both sides", name(source)));
+            }
+            Ok(format!("{} → {}, dump format {wrote} → {reads}", name(source), name(target)))
         }
         (None, _) | (_, None) => Ok(format!(
             "{} → {}, dump format not known: keys that are refused are copied by type",
-            told(source),
-            told(target)
+            name(source),
+            name(target)
         )),
     }
 }

@@ -63,13 +63,13 @@ impl Advice for RedisAddressError {
     fn hint(&self) -> Option<String> {
         match self {
             RedisAddressError::Variable { key, .. } => Some(format!(
-                "correct {key} in .env.production, or set `source.redis_url` in transhume.toml"
+                "correct {key} in .env.production, or set `redis_url` of that side in transhume.toml"
             )),
             RedisAddressError::Url { .. } => {
                 Some("write it as redis://:PASSWORD@HOST:PORT/DB, special characters as %XX".into())
             }
             RedisAddressError::Sentinel { .. } => Some(
-                "set `source.redis_url` in transhume.toml to the server that is the master now"
+                "set `redis_url` of that side in transhume.toml to the server that is the master now"
                     .into(),
             ),
         }

@@ -16,7 +16,7 @@ use crate::media::session::{
 use crate::media::shard::{AHEAD_MAX, Scanner, channels};
 use crate::wire::WireError;
 use crate::wire::content::Assembler;
-use crate::wire::message::{Answer, Call, Facts, Reply, Request, ScanSpec};
+use crate::wire::message::{Ack, Answer, Call, Facts, Piece, Reply, Request, ScanSpec};
 use crate::wire::tree::{Directory, ShardHead};
 
 const CALLS_LANE: u32 = u32::MAX;
@@ -94,18 +94,32 @@ impl Accept for ToScanner {
     }
 }
 
-/// Gives on the replies that `pick` knows.
-struct ToChannel<T, P>(mpsc::Sender<T>, P);
+/// Gives pieces on while somebody takes them.
+struct ToReader(mpsc::Sender<Piece>);
 
 #[async_trait]
-impl<T: Send + 'static, P: Fn(Reply) -> Option<T> + Send + 'static> Accept for ToChannel<T, P> {
+impl Accept for ToReader {
     async fn accept(&mut self, reply: Reply) -> Result<bool, WireError> {
-        let value = (self.1)(reply).ok_or(STRAY)?;
-        Ok(self.0.send(value).await.is_ok())
+        let Reply::Piece(piece) = reply else { return Err(STRAY) };
+        Ok(self.0.send(piece).await.is_ok())
     }
 }
 
-/// Gives answers to those who asked, in order.
+/// Gives acknowledgements on. When nobody takes them any more they still tell that the helper is
+/// at work, so its end is waited for.
+struct ToStorer(mpsc::Sender<Ack>);
+
+#[async_trait]
+impl Accept for ToStorer {
+    async fn accept(&mut self, reply: Reply) -> Result<bool, WireError> {
+        let Reply::Ack(ack) = reply else { return Err(STRAY) };
+        // Whoever waited for it may have given up.
+        let _ = self.0.send(ack).await;
+        Ok(true)
+    }
+}
+
+/// Gives answers to those who asked, in order; like acknowledgements, to the helper's end.
 struct ToCallers(mpsc::Receiver<oneshot::Sender<Answer>>);
 
 #[async_trait]
@@ -167,8 +181,7 @@ impl Session for Helper {
         let stream = self.lane(lane).await?;
         let (jobs, receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let pick = |reply| if let Reply::Piece(piece) = reply { Some(piece) } else { None };
-        stream.run(receiver, Request::Read, ToChannel(sender, pick));
+        stream.run(receiver, Request::Read, ToReader(sender));
         Ok(SourceLane { jobs, pieces })
     }
 
@@ -176,8 +189,7 @@ impl Session for Helper {
         let stream = self.lane(lane).await?;
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
         let (sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
-        let pick = |reply| if let Reply::Ack(ack) = reply { Some(ack) } else { None };
-        stream.run(receiver, Request::Store, ToChannel(sender, pick));
+        stream.run(receiver, Request::Store, ToStorer(sender));
         Ok(TargetLane { pieces, acks })
     }
 

@@ -5,6 +5,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::task::TaskTracker;
 
 use crate::media::error::MediaError;
 use crate::media::root::native;
@@ -140,7 +141,10 @@ impl Server {
             return Err(Failure::new(FailureKind::Other, "the root was opened already"));
         }
         self.lane = open.lane;
-        self.workers = Workers::open(native(&open.root.0), open.side, open.create, open.run)?;
+        let Open { root, side, create, run, .. } = open;
+        // The stream ends after their last reply; nobody needs to wait for them otherwise.
+        let tasks = TaskTracker::new();
+        self.workers = Workers::open(native(&root.0), side, create, run, tasks)?;
         Ok(self.workers.as_ref().map_or_else(missing, Workers::facts))
     }
 

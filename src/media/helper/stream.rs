@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::{SinkExt, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::error::one_line;
 use crate::host::{Command, Ended, Exit, Host, HostError, Reader, Writer};
@@ -39,14 +41,16 @@ pub(super) fn at_host(link: &Link, source: HostError) -> MediaError {
     MediaError::Host { host: link.host.clone(), source: Box::new(source) }
 }
 
+/// How a helper ends. Dropping it with the streams closes the channel.
+type Ending = BoxFuture<'static, Result<Ended, HostError>>;
+
 /// A helper that has greeted and opened its root.
 pub(super) struct Stream {
     link: Arc<Link>,
     input: FramedRead<Reader, Frames>,
     output: FramedWrite<Writer, Frames>,
     decoder: ReplyDecoder,
-    /// Tells how the helper ended, once it has.
-    ended: oneshot::Receiver<Result<Ended, HostError>>,
+    ending: Ending,
 }
 
 impl Stream {
@@ -59,14 +63,12 @@ impl Stream {
     ) -> Result<(Self, Facts), MediaError> {
         let (stdin, stdout, ending) =
             host.spawn(command).await.map_err(|error| at_host(link, error))?.split();
-        let (sender, ended) = oneshot::channel();
-        tokio::spawn(async move { sender.send(ending.await) });
         let mut stream = Stream {
             link: link.clone(),
             input: FramedRead::new(stdout, Frames),
             output: FramedWrite::new(stdin, Frames),
             decoder: ReplyDecoder::default(),
-            ended,
+            ending: ending.boxed(),
         };
         let greeting = tokio::time::timeout(
             Duration::from_secs(GREETING_SECS_MAX),
@@ -118,15 +120,15 @@ impl Stream {
         let broken_off = matches!(error, WireError::Truncated | WireError::Io(_));
         match error {
             WireError::Truncated | WireError::Io(_) | WireError::NotOurs => {
-                match tokio::time::timeout(limit, &mut self.ended).await {
-                    Ok(Ok(Ok(Ended { exit: Exit::Code(0), .. }))) if broken_off => {
+                match tokio::time::timeout(limit, &mut self.ending).await {
+                    Ok(Ok(Ended { exit: Exit::Code(0), .. })) if broken_off => {
                         MediaError::Lost { host }
                     }
-                    Ok(Ok(Ok(Ended { exit, stderr_tail }))) if broken_off => {
+                    Ok(Ok(Ended { exit, stderr_tail })) if broken_off => {
                         let text = format!("{exit} {}", stderr_tail.trim());
                         MediaError::HelperEnded { host, text }
                     }
-                    Ok(Ok(Err(error))) => at_host(&self.link, error),
+                    Ok(Err(error)) => at_host(&self.link, error),
                     Ok(_) | Err(_) if broken_off => MediaError::Lost { host },
                     Ok(_) | Err(_) => MediaError::Wire { host, source: error },
                 }
@@ -143,19 +145,20 @@ impl Stream {
         wrap: impl Fn(T) -> Request + Send + Sync + 'static,
         accept: impl Accept,
     ) {
-        let Stream { link, input, output, decoder, ended } = self;
+        let Stream { link, input, output, decoder, ending } = self;
         let closing = Arc::new(AtomicBool::new(false));
         let writer = write(link.clone(), output, requests, wrap, closing.clone());
-        tokio::spawn(writer);
-        let reader = ReadHalf { link, input, decoder, ended, closing };
-        tokio::spawn(reader.read(accept));
+        let writing = AbortOnDropHandle::new(tokio::spawn(writer));
+        let tasks = link.tasks.clone();
+        let reader = ReadHalf { link, input, decoder, ending, closing, _writing: writing };
+        tasks.spawn(reader.read(accept));
     }
 }
 
 /// Where the replies of a stream go. An error is a reply that does not belong there.
 #[async_trait]
 pub(super) trait Accept: Send + 'static {
-    /// Whether to go on.
+    /// Whether to go on; if not, the helper is cut off.
     async fn accept(&mut self, reply: Reply) -> Result<bool, WireError>;
 }
 
@@ -195,8 +198,10 @@ struct ReadHalf {
     link: Arc<Link>,
     input: FramedRead<Reader, Frames>,
     decoder: ReplyDecoder,
-    ended: oneshot::Receiver<Result<Ended, HostError>>,
+    ending: Ending,
     closing: Arc<AtomicBool>,
+    /// Without replies nothing more is asked.
+    _writing: AbortOnDropHandle<()>,
 }
 
 impl ReadHalf {
@@ -206,9 +211,9 @@ impl ReadHalf {
             if self.closing.load(Ordering::Acquire) && matches!(error, WireError::Truncated) {
                 return;
             }
-            let ReadHalf { link, input, decoder, ended, .. } = self;
+            let ReadHalf { link, input, decoder, ending, .. } = self;
             let output = FramedWrite::new(Box::pin(tokio::io::sink()) as Writer, Frames);
-            let mut stream = Stream { link, input, output, decoder, ended };
+            let mut stream = Stream { link, input, output, decoder, ending };
             let why = stream.why(error).await;
             stream.link.fail(why);
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
 
 use super::{
     Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
@@ -38,18 +39,20 @@ pub(crate) struct Workers {
     pub root: Arc<Root>,
     pub side: Side,
     pub run: RunId,
+    tasks: TaskTracker,
 }
 
 impl Workers {
-    /// Opens the tree; `None` if there is none.
+    /// Opens the tree; `None` if there is none. `tasks` tells when all that writes has ended.
     pub fn open(
         path: &Path,
         side: Side,
         create: bool,
         run: RunId,
+        tasks: TaskTracker,
     ) -> Result<Option<Self>, Failure> {
         let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
-        Ok(root.map(|root| Workers { root: Arc::new(root), side, run }))
+        Ok(root.map(|root| Workers { root: Arc::new(root), side, run, tasks }))
     }
 
     pub fn facts(&self) -> Facts {
@@ -92,7 +95,11 @@ impl Workers {
         let (pieces, piece_receiver) = mpsc::channel(PIECES_AHEAD_MAX);
         let (ack_sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
         let (root, names) = (self.root.clone(), TempNames::new(self.run, lane));
-        thread("store", move || store::run(root, names, piece_receiver, ack_sender))?;
+        let token = self.tasks.token();
+        thread("store", move || {
+            store::run(root, names, piece_receiver, ack_sender);
+            drop(token);
+        })?;
         Ok((pieces, acks))
     }
 
@@ -100,11 +107,15 @@ impl Workers {
         let (calls, mut receiver) = mpsc::channel::<(Call, oneshot::Sender<Answer>)>(8);
         let names = TempNames::new(self.run, CALLS_LANE);
         let mut changer = Changer::new(Dirs::new(self.root.clone()), names);
+        let token = self.tasks.token();
         thread("change", move || {
             while let Some((call, answer)) = receiver.blocking_recv() {
-                // Whoever asked may have given up.
-                let _ = answer.send(changer.answer(call));
+                // Whoever asked may have given up, before or meanwhile.
+                if !answer.is_closed() {
+                    let _ = answer.send(changer.answer(call));
+                }
             }
+            drop((changer, token));
         })?;
         Ok(calls)
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::host::{Host, Stream};
 use crate::media::error::MediaError;
@@ -103,8 +104,9 @@ impl Client {
         let (reader, writer) = tokio::io::split(stream);
         let (requests, receiver) = mpsc::channel(OUTSTANDING_REQUESTS_MAX);
         let (table, closing) = (Table::default(), Arc::new(AtomicBool::new(false)));
-        tokio::spawn(write(link.clone(), writer, receiver, table.clone(), closing.clone()));
-        tokio::spawn(read(link.clone(), reader, table, closing));
+        let write = write(link.clone(), writer, receiver, table.clone(), closing.clone());
+        let writing = AbortOnDropHandle::new(tokio::spawn(write));
+        tokio::spawn(read(link.clone(), reader, table, closing, writing));
         Ok(Client {
             link: link.clone(),
             requests,
@@ -255,6 +257,7 @@ async fn read(
     mut input: ReadHalf<Stream>,
     table: Table,
     closing: Arc<AtomicBool>,
+    writing: AbortOnDropHandle<()>,
 ) {
     let mut buffer = BytesMut::with_capacity(64 * 1024);
     let error = loop {
@@ -276,7 +279,8 @@ async fn read(
     if !closing.load(Ordering::Acquire) || !lock(&table).is_empty() {
         link.fail(error);
     }
-    // Whoever still waits learns that nothing more comes.
+    // Whoever still waits, or began to just now, learns that nothing more comes.
+    drop(writing);
     lock(&table).clear();
 }
 

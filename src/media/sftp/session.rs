@@ -219,17 +219,19 @@ impl Session for Sftp {
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
         let (sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
         let names = TempNames::new(self.run, lane);
-        tokio::spawn(target::run(tree, names, receiver, sender));
+        self.link().tasks.spawn(target::run(tree, names, receiver, sender));
         Ok(TargetLane { pieces, acks })
     }
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {
         let (calls, mut receiver) = mpsc::channel::<(Call, oneshot::Sender<Answer>)>(8);
         let changer = change::Changer::new(self.tree.clone(), TempNames::new(self.run, CALLS_LANE));
-        tokio::spawn(async move {
+        self.link().tasks.spawn(async move {
             while let Some((call, answer)) = receiver.recv().await {
-                // Whoever asked may have given up.
-                let _ = answer.send(changer.answer(call).await);
+                // Whoever asked may have given up, before or meanwhile.
+                if !answer.is_closed() {
+                    let _ = answer.send(changer.answer(call).await);
+                }
             }
         });
         Ok(calls)

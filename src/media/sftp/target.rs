@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use super::client::{Client, SftpError};
 use super::session::Tree;
 use crate::media::temp::TempNames;
-use crate::wire::message::{Ack, Store, WHOLE_BYTES_MAX};
+use crate::wire::message::{Ack, FileHead, Store, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, Response, StatusCode, free_bytes, open_flags};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta, OWNER_UNCHANGED};
@@ -24,64 +24,56 @@ const WRITE_BYTES: usize = 32 * 1024;
 /// A file system with less room than a small file and its directory is full.
 const FREE_BYTES_MIN: u64 = WHOLE_BYTES_MAX as u64;
 
-/// Stores files until no more come; then waits for those under way.
+/// Stores files until no more come; then waits for those under way. If nobody takes the
+/// acknowledgements any more, what is still being written is removed.
 pub(super) async fn run(
     tree: Tree,
     mut names: TempNames,
     mut pieces: mpsc::Receiver<Store>,
     acks: mpsc::Sender<Ack>,
 ) {
-    let mut files: FuturesUnordered<BoxFuture<'_, Option<Ack>>> = FuturesUnordered::new();
-    // Where the chunks of the long file go that comes at the moment.
-    let mut long: Option<mpsc::Sender<Part>> = None;
+    let acks = &acks;
+    let mut files = Files { under_way: FuturesUnordered::new(), long: None, acks };
     loop {
         let piece = tokio::select! {
-            Some(ack) = files.next(), if !files.is_empty() => {
-                if let Some(ack) = ack
-                    && acks.send(ack).await.is_err()
-                {
-                    return;
-                }
+            Some(ack) = files.under_way.next(), if !files.under_way.is_empty() => {
+                files.tell(ack).await;
                 continue;
             }
-            piece = pieces.recv(), if files.len() < FILES_AHEAD_MAX => piece,
+            piece = pieces.recv(), if files.under_way.len() < FILES_AHEAD_MAX => piece,
         };
-        let Some(piece) = piece else { break };
+        let Some(piece) = piece.filter(|_| !acks.is_closed()) else { break };
         match piece {
             Store::Whole { ticket, path, meta, digest, content } => {
-                let temp = names.next();
-                let file = File { tree: &tree, path, temp, meta, size: content.len() as u64 };
-                files.push(Box::pin(async move {
+                let size = content.len() as u64;
+                let file = File { tree: &tree, acks, path, temp: names.next(), meta, size };
+                files.under_way.push(Box::pin(async move {
                     let result = file.store_whole(content, digest).await;
                     Some(Ack { ticket, result })
                 }));
             }
             Store::Begin { ticket, path, head } => {
+                let FileHead { meta, size, .. } = head;
+                let file = File { tree: &tree, acks, path, temp: names.next(), meta, size };
                 let (sender, parts) = mpsc::channel(2);
-                long = Some(sender);
-                let temp = names.next();
-                let file = File { tree: &tree, path, temp, meta: head.meta, size: head.size };
-                files.push(Box::pin(async move {
+                files.long = Some(sender);
+                files.under_way.push(Box::pin(async move {
                     let result = file.store_parts(parts).await.transpose()?;
                     Some(Ack { ticket, result })
                 }));
             }
-            Store::Chunk(bytes) => feed(&mut files, &acks, &long, Part::Chunk(bytes)).await,
+            Store::Chunk(bytes) => files.feed(Part::Chunk(bytes)).await,
             Store::End { digest } => {
-                feed(&mut files, &acks, &long, Part::End(digest)).await;
-                long = None;
+                files.feed(Part::End(digest)).await;
+                files.long = None;
             }
-            Store::Abort => long = None,
+            Store::Abort => files.long = None,
             Store::Flush => {}
         }
     }
-    drop(long);
-    while let Some(ack) = files.next().await {
-        if let Some(ack) = ack
-            && acks.send(ack).await.is_err()
-        {
-            return;
-        }
+    files.long = None;
+    while let Some(ack) = files.under_way.next().await {
+        files.tell(ack).await;
     }
 }
 
@@ -91,32 +83,43 @@ enum Part {
     End(Digest),
 }
 
-/// Hands a part to the long file under way while all files move on.
-async fn feed(
-    files: &mut FuturesUnordered<BoxFuture<'_, Option<Ack>>>,
-    acks: &mpsc::Sender<Ack>,
-    long: &Option<mpsc::Sender<Part>>,
-    part: Part,
-) {
-    let Some(long) = long else { return };
-    let send = long.send(part);
-    tokio::pin!(send);
-    loop {
-        tokio::select! {
-            // A file that has failed takes no more; its acknowledgement tells why.
-            _ = &mut send => return,
-            Some(ack) = files.next(), if !files.is_empty() => {
-                if let Some(ack) = ack {
-                    // Without a listener the main loop ends at the next acknowledgement.
-                    let _ = acks.send(ack).await;
+/// The files under way.
+struct Files<'a> {
+    under_way: FuturesUnordered<BoxFuture<'a, Option<Ack>>>,
+    /// Where the chunks of the long file go that comes at the moment.
+    long: Option<mpsc::Sender<Part>>,
+    acks: &'a mpsc::Sender<Ack>,
+}
+
+impl Files<'_> {
+    /// Hands a part to the long file while all files move on.
+    async fn feed(&mut self, part: Part) {
+        let Some(long) = self.long.clone() else { return };
+        let send = long.send(part);
+        tokio::pin!(send);
+        loop {
+            tokio::select! {
+                // A file that has failed takes no more; its acknowledgement tells why.
+                _ = &mut send => return,
+                Some(ack) = self.under_way.next(), if !self.under_way.is_empty() => {
+                    self.tell(ack).await;
                 }
             }
+        }
+    }
+
+    async fn tell(&mut self, ack: Option<Ack>) {
+        if let Some(ack) = ack {
+            // Without a listener the main loop ends; what is under way must clean up.
+            let _ = self.acks.send(ack).await;
         }
     }
 }
 
 struct File<'a> {
     tree: &'a Tree,
+    /// Who waits for the file.
+    acks: &'a mpsc::Sender<Ack>,
     path: RelPath,
     temp: Vec<u8>,
     meta: Meta,
@@ -133,7 +136,10 @@ impl File<'_> {
             return Err(corrupt());
         }
         let handle = self.open().await?;
-        let written = self.write_all(&handle, 0, content).await;
+        let written = tokio::select! {
+            written = self.write_all(&handle, 0, content) => written,
+            () = self.acks.closed() => Err(Failure::new(FailureKind::Lost, "nobody wants it")),
+        };
         self.finish(handle, written).await
     }
 

@@ -106,12 +106,8 @@ impl Forward<'_> {
     async fn run(mut self) -> Result<(), Broken> {
         let mut open = true;
         loop {
-            if self.asked.is_empty() && self.unflushed && (self.queue.is_idle() || !open) {
-                self.unflushed = false;
-                self.store(Store::Flush).await?;
-            }
             if self.asked.is_empty() && !open {
-                return Ok(());
+                return self.flush().await;
             }
             tokio::select! {
                 work = self.queue.next(), if open && self.has_room() => match work {
@@ -121,12 +117,24 @@ impl Forward<'_> {
                 piece = self.pieces.recv(), if !self.asked.is_empty() => {
                     self.take(piece.ok_or(FROM_SOURCE)?).await?;
                 }
+                // Nothing more comes for now, and somebody may wait for what was given.
+                () = self.queue.idle(), if self.asked.is_empty() && self.unflushed => {
+                    self.flush().await?;
+                }
                 // Only while acknowledgements are overdue: the source has been asked for nothing.
                 () = tokio::time::sleep(UNACKED_PATIENCE), if self.asked.is_empty() && !self.has_room() => {
                     self.store(Store::Flush).await?;
                 }
             }
         }
+    }
+
+    /// Has the target publish what it was given.
+    async fn flush(&mut self) -> Result<(), Broken> {
+        if std::mem::take(&mut self.unflushed) {
+            self.store(Store::Flush).await?;
+        }
+        Ok(())
     }
 
     fn has_room(&self) -> bool {

@@ -13,6 +13,7 @@ const WAITING_MAX: usize = 512;
 struct Shared {
     waiting: AtomicUsize,
     added: Notify,
+    emptied: Notify,
 }
 
 /// Where work is put. Dropping all clones ends the queue.
@@ -31,7 +32,8 @@ pub(crate) struct Queue {
 
 pub(crate) fn queue() -> (QueueSender, Queue) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let shared = Arc::new(Shared { waiting: AtomicUsize::new(0), added: Notify::new() });
+    let waiting = AtomicUsize::new(0);
+    let shared = Arc::new(Shared { waiting, added: Notify::new(), emptied: Notify::new() });
     let queue = Queue { work: Mutex::new(receiver), shared: shared.clone() };
     (QueueSender { work: Some(sender), shared }, queue)
 }
@@ -62,15 +64,30 @@ impl Queue {
     pub async fn next(&self) -> Option<Work> {
         let work = self.work.lock().await.recv().await;
         match work {
-            Some(_) => drop(self.shared.waiting.fetch_sub(1, Ordering::AcqRel)),
+            Some(_) => {
+                if self.shared.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    self.shared.emptied.notify_waiters();
+                }
+            }
             // The lock was held, so whoever waits for more could not see the end.
             None => self.shared.added.notify_one(),
         }
         work
     }
 
+    /// Waits until nothing waits, also if others take the last of it.
+    pub async fn idle(&self) {
+        loop {
+            let emptied = self.shared.emptied.notified();
+            if self.is_idle() {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
     /// Whether nothing waits at the moment.
-    pub fn is_idle(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.shared.waiting.load(Ordering::Acquire) == 0
     }
 
@@ -89,5 +106,27 @@ impl Queue {
             }
             added.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::wire::path::RelPath;
+
+    #[tokio::test]
+    async fn a_lane_hears_that_another_one_took_the_last_file() {
+        let (sender, queue) = queue();
+        let (result, _answer) = oneshot::channel();
+        let work = Work { path: RelPath::root(), size: 0, signature: None, result };
+        assert!(sender.push(work).await);
+        let idle = queue.idle();
+        tokio::pin!(idle);
+        assert!(idle.as_mut().now_or_never().is_none());
+        assert!(queue.next().await.is_some());
+        assert!(idle.now_or_never().is_some());
     }
 }

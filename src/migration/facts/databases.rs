@@ -2,14 +2,18 @@
 
 use super::{Look, Machine};
 use crate::database::target::Destination;
-use crate::database::{self, Access, Server};
+use crate::database::{self, Server};
+use crate::error::Advice;
 use crate::event::{Finding, Level};
+use crate::host::Address;
 use crate::host::helper::Helper;
-use crate::host::{Address, RunAs};
-use crate::instance::database_address::{self, DatabaseAddress, DatabaseAddressError};
+use crate::instance::database_address::{
+    self, DatabaseAddress, DatabaseAddressError, PgBouncerRoute,
+};
 use crate::instance::env_file::EnvFile;
 use crate::instance::environment::Environment;
 use crate::instance::pgbouncer::INI_DEFAULT;
+use crate::instance::stores::TABLES;
 use crate::instance::variables::Variables;
 
 /// Tables above this size are not searched for rows that would trouble a copy: it would take long.
@@ -34,13 +38,18 @@ impl Look<'_> {
         if source.through.is_some() {
             self.ok("PgBouncer", format!("bypassed: PostgreSQL is at {}", source.address));
         }
+        let through = source.through.clone();
         let server = self.server(&world.source, source).await;
+        let is_known = self.is_mastodon(&server, through.as_ref()).await;
         let target = self.server(&world.target, target).await;
         let destination = self.destination(target).await;
-        let checked = database::check(&server, &destination, LOOKED_AT_BYTES_MAX).await;
-        if let Some(findings) = self.keep("database", checked) {
-            self.findings.extend(findings.into_iter().map(|finding| prefixed(finding, "database")));
+        // What it would say of another database leads astray.
+        if is_known {
+            let checked = database::check(&server, &destination, LOOKED_AT_BYTES_MAX).await;
+            let findings = self.keep("database", checked).unwrap_or_default();
+            self.findings.extend(findings.into_iter().map(|it| in_a_move(it, &destination)));
         }
+        // A run that goes on needs the places, whatever can be said of them now.
         Some((server, destination))
     }
 
@@ -76,39 +85,46 @@ impl Look<'_> {
     /// The target database, made by its own role where that may, else by the administrator.
     async fn destination(&mut self, server: Server) -> Destination {
         let world = self.world;
-        let admin = &world.target.side.database.admin_user;
+        let admin = world.target.side.database.admin_user.as_deref().unwrap_or("postgres");
         let mut destination = Destination::new(server);
         destination.replace = world.config.database.replace_target.clone();
-        if !creates_databases(&destination).await {
-            let name = admin.clone().unwrap_or_else(|| "postgres".into());
-            let helper = self.bridge(&world.target).await;
-            destination.create_role = true;
-            destination.admin = Some(Server {
-                user: "postgres".into(),
-                password: None,
-                os_user: RunAs::User(name),
-                helper,
-                address: socket_of(&destination.server.address),
-                ..destination.server.clone()
-            });
+        // Whoever may make the database may make the role: only then is a missing one no failure.
+        destination.create_role = true;
+        let mut destination = destination.with_admin(admin).await;
+        destination.create_role = destination.admin.is_some();
+        if let Some(admin) = &mut destination.admin {
+            admin.helper = self.bridge(&world.target).await;
         }
         destination
     }
-}
 
-async fn creates_databases(destination: &Destination) -> bool {
-    let Ok(session) = destination.admin_session(Access::Read).await else { return false };
-    let sql = "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user";
-    session.value::<bool>("read the rights of the role", sql, &[]).await.unwrap_or(false)
-}
-
-/// The administrator comes through the socket that is beside the port.
-fn socket_of(address: &crate::host::Address) -> crate::host::Address {
-    match address {
-        crate::host::Address::Unix { .. } => address.clone(),
-        crate::host::Address::Tcp { port, .. } => crate::host::Address::Unix {
-            path: database::server::socket_path(database_address::SOCKET_DIR_DEFAULT, *port),
-        },
+    /// Whether the source's database can be read and is Mastodon's: another one would be copied,
+    /// and verified as a faithful copy of that.
+    async fn is_mastodon(&mut self, server: &Server, through: Option<&PgBouncerRoute>) -> bool {
+        const SUBJECT: &str = "database on the source";
+        let tables = match database::tables(server).await {
+            Ok(tables) => tables,
+            Err(error) => {
+                let way = through.map(|route| format!(" (where {} leads)", route.ini));
+                let text = crate::error::one_line(&error) + &way.unwrap_or_default();
+                self.refuse(SUBJECT, &text, error.hint());
+                return false;
+            }
+        };
+        let missing: Vec<&str> =
+            TABLES.iter().copied().filter(|name| !tables.iter().any(|it| it == name)).collect();
+        if !missing.is_empty() {
+            let text = format!(
+                "{} at {} is not Mastodon's: it has no {}",
+                server.database,
+                server.address,
+                missing.join(", ")
+            );
+            let remedy = "correct DB_NAME, DB_HOST and DB_PORT in .env.production, or set \
+                          `source.database.url`";
+            self.refuse(SUBJECT, &text, Some(remedy.into()));
+        }
+        missing.is_empty()
     }
 }
 
@@ -119,13 +135,21 @@ async fn address(
     let user = &machine.side.user;
     match &machine.side.database.url {
         Some(url) => database_address::from_url(url, user),
-        None => database_address::resolve(machine.host(), variables, user, INI_DEFAULT).await,
+        None => {
+            let ini = machine.side.database.pgbouncer_ini.as_deref().unwrap_or(INI_DEFAULT);
+            database_address::resolve(machine.host(), variables, user, ini).await
+        }
     }
 }
 
-fn prefixed(mut finding: Finding, what: &str) -> Finding {
-    if finding.level == Level::Ok || !finding.subject.contains(what) {
-        finding.subject = format!("{what}: {}", finding.subject);
+/// What the engine found, as a move tells it: its own verb takes options that a move does not.
+fn in_a_move(mut finding: Finding, destination: &Destination) -> Finding {
+    if finding.level == Level::Ok || !finding.subject.contains("database") {
+        finding.subject = format!("database: {}", finding.subject);
     }
+    let name = &destination.server.database;
+    let option = format!("`--replace {name}`");
+    let key = format!("set `database.replace_target = \"{name}\"`");
+    finding.remedy = finding.remedy.map(|remedy| remedy.replace(&option, &key));
     finding
 }

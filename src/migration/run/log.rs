@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
+use serde_json::Value;
+
 use super::RunError;
 use crate::journal::{Journal, JournalError};
 use crate::migration::plan::Plan;
 use crate::migration::record::{Fact, Record};
-use crate::migration::state::State;
+use crate::migration::state::{Memories, State};
 
 /// An open, locked journal. Shared by the steps of a stage.
 pub struct Log {
@@ -32,11 +34,6 @@ impl Log {
     /// The name of the run that goes on, or of the one that would begin.
     pub fn run(&self) -> &str {
         &self.run
-    }
-
-    /// What a step of the run noted down before its first side effect.
-    pub fn memory(&self, step: &str) -> Option<serde_json::Value> {
-        self.current()?.find(step).map(|state| state.memory.clone())
     }
 
     /// Whether an unfinished run would go on.
@@ -92,6 +89,12 @@ impl Log {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Memories for Log {
+    fn memory(&self, step: &str) -> Option<Value> {
+        self.current()?.memory(step)
     }
 }
 

@@ -36,7 +36,8 @@ impl ConfigFiles {
             paths.extend(config_files::unit_paths(&world.source.systemd(), &facts.units));
         }
         if copy.pgbouncer {
-            paths.push(PGBOUNCER.into());
+            let ini = side.database.pgbouncer_ini.as_deref().and_then(|ini| ini.rsplit_once('/'));
+            paths.push(ini.map_or(PGBOUNCER, |(dir, _)| dir).into());
         }
         paths
     }

@@ -79,7 +79,7 @@ impl Step for Database {
                 return Err(different(&comparison));
             }
             *self.evidence.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) =
-                Some(format!("compared: {comparison}"));
+                Some(format!("equal on both sides: {comparison}"));
         }
         Ok(())
     }

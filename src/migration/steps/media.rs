@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::Scene;
 use crate::event::{Event, Monitor};
-use crate::media::{self, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner};
-use crate::migration::facts::{Facts, MediaPaths};
+use crate::media::{self, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner, Stats};
+use crate::migration::facts::MediaPaths;
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
 use crate::units::{Bytes, counted};
@@ -85,14 +85,14 @@ pub async fn endpoints(
     Ok((source, target, owner))
 }
 
-/// One pass as the configuration says.
+/// One pass as the configuration says; none where the media are in object storage.
 pub async fn pass(
     world: &World,
-    facts: &Facts,
+    paths: Option<&MediaPaths>,
     pass: Pass,
     monitor: &dyn Monitor,
 ) -> Result<Option<Outcome>, StepError> {
-    let Some(paths) = &facts.media else { return Ok(None) };
+    let Some(paths) = paths else { return Ok(None) };
     let (source, target, owner) = endpoints(world, paths).await?;
     let config = &world.config.media;
     let options = Options {
@@ -111,6 +111,23 @@ pub async fn pass(
     let outcome: Result<Outcome, MediaError> =
         media::sync(&source, &target, &options, monitor).await;
     Ok(Some(outcome?))
+}
+
+/// What a pass did, or would do, in words.
+pub fn summary(pass: Pass, stats: &Stats) -> String {
+    match pass {
+        Pass::Base | Pass::Final if stats.transferred_files > 0 => {
+            let files = counted(stats.transferred_files, "file");
+            format!("{files} copied, {}", Bytes(stats.transferred_bytes))
+        }
+        Pass::Check if stats.differing() > 0 => {
+            let files = counted(stats.differing_files, "file");
+            format!("{files} to copy, {}; nothing was changed", Bytes(stats.differing_bytes))
+        }
+        Pass::Base | Pass::Final | Pass::Check => {
+            format!("nothing to copy: {} are there", counted(stats.source_files, "file"))
+        }
+    }
 }
 
 #[async_trait]
@@ -141,21 +158,22 @@ impl Step for Media {
 
     async fn run(&self, _: &Value) -> Result<(), StepError> {
         let Scene { world, facts, .. } = &self.scene;
-        let Some(outcome) = pass(world, facts, self.pass, &*world.monitor).await? else {
+        let Some(outcome) = pass(world, facts.media.as_ref(), self.pass, &*world.monitor).await?
+        else {
             return Ok(());
         };
         let stats = &outcome.stats;
-        let copied = counted(stats.transferred_files, "file");
         let evidence = match self.pass {
-            Pass::Base | Pass::Final => {
-                format!("{copied} copied, {}", Bytes(stats.literal_bytes + stats.matched_bytes))
-            }
-            Pass::Check if stats.transferred_files == 0 => {
+            Pass::Base | Pass::Final => summary(self.pass, stats),
+            Pass::Check if stats.differing() == 0 => {
                 format!("{} of the old server are all there", counted(stats.source_files, "file"))
             }
-            Pass::Check => format!("{copied} of the old server are missing or differ"),
+            Pass::Check => {
+                let files = counted(stats.differing(), "file");
+                format!("{files} of the old server are missing or differ")
+            }
         };
-        if self.pass == Pass::Check && stats.transferred_files > 0 {
+        if self.pass == Pass::Check && stats.differing() > 0 {
             let text = evidence.clone();
             let remedy = Some("`transhume files` copies what is missing".into());
             world.monitor.emit(Event::Problem { subject: "media".into(), text, remedy });
@@ -180,8 +198,8 @@ impl Step for Media {
         if self.pass != Pass::Final {
             return Ok(evidence);
         }
-        let again = pass(world, facts, Pass::Check, &crate::event::Silent).await?;
-        let left = again.map_or(0, |outcome| outcome.stats.transferred_files);
+        let again = pass(world, facts.media.as_ref(), Pass::Check, &crate::event::Silent).await?;
+        let left = again.map_or(0, |outcome| outcome.stats.differing());
         if left > 0 {
             let what = counted(left, "file");
             return Err(StepError::new(format!("{what} still differ after the pass"), None));

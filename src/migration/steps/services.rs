@@ -30,7 +30,7 @@ struct Wanted {
 /// What ran on the old server, as far as the target has it: by name, or as an instance of a
 /// template there.
 async fn wanted(scene: &Scene) -> Result<Vec<Wanted>, StepError> {
-    let memory = scene.log.memory("fence").unwrap_or(Value::Null);
+    let memory = scene.memories.memory("fence").unwrap_or(Value::Null);
     let record: FenceRecord = recalled(&memory)?;
     let target = &scene.world.target;
     let there = services::discover(target.host(), &target.systemd()).await?;

@@ -10,7 +10,7 @@ use super::words::{self, Clock};
 use crate::event::{Level, Stamped, StepOutcome};
 use crate::render::events::newest_run;
 use crate::render::view::{Finding, Step, StepState, View, span};
-use crate::render::words::{outcome, result};
+use crate::render::words::{ended, outcome, steps};
 use crate::units::{counted, duration};
 
 pub(super) struct Story {
@@ -111,7 +111,7 @@ fn mood(view: &View) -> Mood {
 
 fn figures(view: &View, now: Timestamp) -> Vec<(&'static str, String)> {
     let result = match &view.finished {
-        Some(finished) => result(&view.verb, finished.exit).to_owned(),
+        Some(finished) => ended(view, finished.exit).to_owned(),
         None => "has not ended".to_owned(),
     };
     let mut figures = vec![("result", result)];
@@ -121,9 +121,7 @@ fn figures(view: &View, now: Timestamp) -> Vec<(&'static str, String)> {
     if let Some(began) = view.began {
         figures.push(("whole run", duration(span(began, now))));
     }
-    if view.steps_total > 0 {
-        figures.push(("steps done", format!("{} of {}", view.steps_done(), view.steps_total)));
-    }
+    figures.extend(steps(view));
     figures.push(("problems", view.problems.total.to_string()));
     figures
 }
@@ -157,15 +155,16 @@ fn row(step: &Step, now: Timestamp, clock: &Clock) -> Row {
             bars.push(Bar { from: step.began, to: now, look: "running" });
         }
         StepState::Interrupted => word = "interrupted",
-        StepState::Ended { outcome: ended, took: time } => {
-            let (said, why) = outcome(ended);
+        StepState::Ended { outcome: end, took: time } => {
+            let (said, why) = outcome(end);
             (word, detail) = (said, why.to_owned());
-            bad = matches!(ended, StepOutcome::Failed { .. });
-            if !time.is_zero() {
+            bad = matches!(end, StepOutcome::Failed { .. });
+            // To find that there is nothing to do takes no time worth telling.
+            if !time.is_zero() && !matches!(end, StepOutcome::Skipped { .. }) {
                 took = duration(*time);
             }
             let to = step.began.checked_add(*time).unwrap_or(now).min(now);
-            bars.push(Bar { from: step.began, to, look: look(ended) });
+            bars.push(Bar { from: step.began, to, look: look(end) });
         }
     }
     if let Some(undo) = &step.undo {

@@ -75,11 +75,11 @@ fn the_text_of_an_unwound_move() {
     social.example needs you: undoing failed
     24 November 2026, 03:00:00 UTC to 03:00:12. Nobody could post for 9.5 s.
 
-    result      undoing failed; the old server needs you
-    downtime    9.5 s
-    whole run   12.0 s
-    steps done  0 of 5
-    problems    0
+    result        undoing failed; the old server needs you
+    downtime      9.5 s
+    whole run     12.0 s
+    steps undone  1 of 2
+    problems      0
 
     What went wrong
       - Show the maintenance page: nginx -t refused

@@ -16,6 +16,9 @@ pub(super) fn headline(meta: &Meta, view: &View) -> String {
     let exit = view.finished.as_ref().map(|finished| finished.exit);
     match (view.verb.as_str(), exit) {
         ("", _) => "No run is recorded".to_owned(),
+        ("migrate", Some(0)) if view.stopped_early() => {
+            format!("{what} is on its way to {}: stopped as asked", meta.target)
+        }
         ("migrate", Some(0 | 3)) => format!("{what} moved to {}", meta.target),
         ("migrate", Some(1)) => format!("{what} did not move and is served as before"),
         ("migrate", Some(4)) => format!("{what} was not moved: the check refused"),
@@ -36,6 +39,7 @@ pub(super) fn lead(view: &View, now: Timestamp, zone: &TimeZone) -> String {
     match view.resumed {
         0 => {}
         1 => lead.push_str(" It was taken up again once."),
+        2 => lead.push_str(" It was taken up again twice."),
         times => lead.push_str(&format!(" It was taken up again {times} times.")),
     }
     match view.downtime(now) {

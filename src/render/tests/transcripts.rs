@@ -239,7 +239,7 @@ fn the_status_of_a_run_under_way() {
     let now = events[10].at + jiff::SignedDuration::from_secs(40);
     insta::assert_snapshot!(status(&View::of(events), now), @"
     migrate (run r1), started 53 s ago
-      not ended; 2 of 5 steps are done; last heard of 40 s ago
+      not ended; steps done: 2 of 5; last heard of 40 s ago
       ✓  1  Install the helper on new.example: done in 1.2 s
       –  2  Copy the certificates: skipped: none configured
       ▸  3  Copy the media: running for 50 s
@@ -252,7 +252,7 @@ fn the_status_of_a_run_that_was_unwound() {
     let events = an_unwound_move();
     insta::assert_snapshot!(status(&View::of(&events), events[11].at), @"
     migrate (run r2), started 12 s ago
-      undoing failed; the old server needs you; 0 of 5 steps are done
+      undoing failed; the old server needs you; steps undone: 1 of 2
       ✗  1  Show the maintenance page: undo failed: nginx -t refused
       ↩  2  Stop the old server: undone
       ✗  3  Copy the database: failed: pg_restore on new.example failed with exit code 1:
@@ -303,6 +303,7 @@ fn the_plan_shows_its_segments_and_the_point_of_no_return() {
         segment,
         predicted: secs.map(Duration::from_secs),
         past_return,
+        done: id == "helper",
     };
     let lines = [
         line("helper", "Install the helper", Segment::Prepare, Some(2), false),
@@ -320,7 +321,7 @@ fn the_plan_shows_its_segments_and_the_point_of_no_return() {
     ];
     insta::assert_snapshot!(plan(&lines, false), @"
     Prepare: the old server serves as usual, about 1 h 23 min
-       1  helper    Install the helper                           about 2 s
+    ✓  1  helper    Install the helper                           about 2 s
        2  media     Copy the media while the old server is live  about 1 h 23 min
 
     Cutover: nobody can post, about 1 min 55 s

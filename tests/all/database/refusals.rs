@@ -36,7 +36,8 @@ async fn a_login_that_cannot_work_is_told_apart() {
     );
     assert_eq!(
         error.hint().unwrap(),
-        "check the password of mastodon (connection string or ~/.pgpass)"
+        "check the password of mastodon: DB_PASS in .env.production or under `[target.env]`, \
+         ~/.pgpass for `transhume db`"
     );
 
     let error = refused(&good.with_database("nowhere")).await;

@@ -123,6 +123,41 @@ fn bad_input_is_told_with_an_exit_code_and_without_the_password() {
     setting.passwords("hunter2");
     let output = setting.db(&[], &source, &target);
     assert_eq!(output.status.code(), Some(1));
+
     assert!(said(&output).contains("hint: check the password of mastodon"), "{}", said(&output));
     assert!(!said(&output).contains("hunter2"));
+}
+
+#[test]
+fn a_password_where_others_can_read_it_is_refused() {
+    let setting = Setting::start();
+    let (source, target) = (setting.source(), setting.target());
+    let remedy = "~/.pgpass (or the file that PGPASSFILE names), mode 0600";
+    for (source, target) in [
+        (source.replace("mastodon@", "mastodon:hunter2@"), target.clone()),
+        (source.clone(), target.clone() + " password=hunter2"),
+    ] {
+        let text = refused(&setting, &source, &target);
+        assert!(text.contains("which everybody on this machine could read"), "{text}");
+        assert!(text.contains(remedy), "{text}");
+    }
+    let text = refused(&setting, &source, &target.replace("ssh://", "ssh://root:hunter2@"));
+    assert!(text.contains("a password has no place here"), "{text}");
+
+    let path = setting.sshd.dir().join(".pgpass");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let text = refused(&setting, &source, &target);
+    assert!(text.contains("can be read by others (mode 640)"), "{text}");
+    assert!(text.contains(&format!("hint: chmod 600 {}", path.display())), "{text}");
+}
+
+/// Exit code 2, before anything is there on the target.
+fn refused(setting: &Setting, source: &str, target: &str) -> String {
+    let output = setting.db(&[], source, target);
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{source} {target}: {text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    let databases = "SELECT count(*) FROM pg_database WHERE datname = 'mastodon_production'";
+    assert_eq!(setting.pair.target.sql("postgres", databases), "0");
+    text
 }

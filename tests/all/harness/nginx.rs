@@ -3,11 +3,10 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::wait_for;
+use super::process::wait_until;
 
 /// A running `nginx`, stopped when dropped.
 pub struct Nginx {
@@ -38,11 +37,15 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .expect("start nginx");
-        let nginx = Nginx { dir, child };
+        let mut nginx = Nginx { dir, child };
         // The pid file appears once the sockets are bound.
-        wait_for("nginx's pid file", Duration::from_secs(20), || {
-            std::fs::read_to_string(nginx.path("logs/nginx.pid")).is_ok_and(|text| !text.is_empty())
+        let pid = nginx.path("logs/nginx.pid");
+        let is_up = wait_until(|| {
+            std::fs::read_to_string(&pid).is_ok_and(|text| !text.is_empty())
+                || !matches!(nginx.child.try_wait(), Ok(None))
         });
+        let runs = matches!(nginx.child.try_wait(), Ok(None));
+        assert!(is_up && runs, "nginx does not start: {}", nginx.error_log());
         nginx
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -19,13 +20,17 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// Starts one in front of `cluster`, with `settings` added to its `[pgbouncer]` section.
     pub fn start(cluster: &Postgres, settings: &[&str]) -> PgBouncer {
+        let (host, port) = (cluster.socket_dir().display(), cluster.port());
+        PgBouncer::start_with(&format!("* = host={host} user=postgres port={port}"), settings)
+    }
+
+    /// Starts one with these lines in its `[databases]` section, each with a user.
+    pub fn start_with(databases: &str, settings: &[&str]) -> PgBouncer {
         let dir = tempfile::tempdir().unwrap();
         let port = free_port();
         let config = format!(
-            "[databases]\n* = host={} user=postgres port={}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
+            "[databases]\n{databases}\n\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n{}\n",
-            cluster.socket_dir().display(),
-            cluster.port(),
             settings.join("\n"),
         );
         fs::write(dir.path().join("pgbouncer.ini"), config).unwrap();
@@ -49,6 +54,11 @@ impl PgBouncer {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its configuration.
+    pub fn ini(&self) -> PathBuf {
+        self.dir.path().join("pgbouncer.ini")
     }
 
     pub fn log(&self) -> String {

@@ -34,6 +34,8 @@ pub struct Options {
     pub ident: Vec<String>,
     /// A major version that must be installed; default: the newest.
     pub major: Option<u32>,
+    /// Environment variables of the server and of its programs.
+    pub env: Vec<(String, String)>,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             hba: Vec::new(),
             ident: Vec::new(),
             major: None,
+            env: Vec::new(),
         }
     }
 }
@@ -58,6 +61,7 @@ pub struct Postgres {
     bin_dir: PathBuf,
     dir: PathBuf,
     runs_as: Option<(u32, u32)>,
+    env: Vec<(String, String)>,
     _temporary: Option<TempDir>,
 }
 
@@ -75,8 +79,9 @@ impl Postgres {
             (None, Some(dir)) => dir.clone(),
             (None, None) => unreachable!("one of the two was made"),
         };
+        let env = options.env.clone();
         let mut cluster =
-            Postgres { child: None, port: 0, bin_dir, dir, runs_as, _temporary: temporary };
+            Postgres { child: None, port: 0, bin_dir, dir, runs_as, env, _temporary: temporary };
         cluster.prepare(options);
         cluster.run();
         cluster
@@ -180,6 +185,7 @@ impl Postgres {
             .current_dir(&self.dir)
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("PGPORT", self.port.to_string())
             .env("PGCONNECT_TIMEOUT", "30");
         command

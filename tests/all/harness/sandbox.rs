@@ -30,11 +30,14 @@ use tempfile::TempDir;
 
 use super::media_tree::Tree;
 use super::nginx::Certificate;
-use super::{free_port, process, seed, wait_for};
+use super::{free_port_on, process, seed, wait_for};
 use settings::Secrets;
 pub use side::{DATABASE, DOMAIN, ROLE, Side};
 pub use untouched::Snapshot;
 pub use verify::Verdict;
+
+/// Of the old server and of the new one.
+const ADDRESSES: [&str; 2] = ["127.0.0.2", "127.0.0.3"];
 
 /// How large the old server's instance is.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct Options {
     pub job_millis: u32,
     /// How Mastodon logs in to PostgreSQL.
     pub login: Login,
+    /// The locale of the old server's databases, where the new one is not to have it.
+    pub locale: Option<Locale>,
     /// Where everything is kept; default: a temporary directory.
     pub dir: Option<PathBuf>,
 }
@@ -59,11 +64,20 @@ pub enum Login {
     Peer,
 }
 
+/// A locale that one PostgreSQL has, and nothing else on this machine.
+#[derive(Clone, Debug)]
+pub struct Locale {
+    pub name: String,
+    /// Where its compiled form is, as in LOCPATH.
+    pub dir: PathBuf,
+}
+
 impl Options {
     /// Enough of everything for a test, up in a few seconds.
     pub fn small() -> Self {
         let login = Login::Password;
-        Options { statuses: 500, files: 60, jobs: 60, job_millis: 300, login, dir: None }
+        let (locale, dir) = (None, None);
+        Options { statuses: 500, files: 60, jobs: 60, job_millis: 300, login, locale, dir }
     }
 
     /// What `tools/try` moves.
@@ -101,19 +115,21 @@ impl Sandbox {
         let certificate = Certificate::make(&dir, &[DOMAIN]);
         let secrets = Secrets::make();
         // The same on both sides, as on two machines; each side has an address of its own.
-        let ports = (free_port(), free_port());
-        let plan = |name, address| side::Plan {
+        let ports = (free_port_on(&ADDRESSES), free_port_on(&ADDRESSES));
+        let plan = &|name, address, locale| side::Plan {
             name,
             address,
             dir: dir.join(name),
             program: program.clone(),
             ports,
             login: options.login,
+            locale,
             certificate: &certificate,
         };
         let (old, new) = std::thread::scope(|scope| {
-            let old = scope.spawn(|| Side::start(&plan("old", "127.0.0.2")));
-            let new = scope.spawn(|| Side::start(&plan("new", "127.0.0.3")));
+            let locale = options.locale.as_ref();
+            let old = scope.spawn(move || Side::start(&plan("old", ADDRESSES[0], locale)));
+            let new = scope.spawn(move || Side::start(&plan("new", ADDRESSES[1], None)));
             (old.join(), new.join())
         });
         let (old, new) = (old.expect("the old server"), new.expect("the new server"));

@@ -30,6 +30,7 @@ pub struct Builder {
     config: Vec<String>,
     env: Vec<String>,
     password: Option<String>,
+    tmpfs: Option<(PathBuf, String)>,
 }
 
 impl Builder {
@@ -53,6 +54,13 @@ impl Builder {
         self
     }
 
+    /// Mounts a tmpfs over the directory `at` with `options` (`size=1m,nr_inodes=20`): for the
+    /// sessions alone, and gone with them. To be used where [`may_mount`] says so.
+    pub fn tmpfs(mut self, at: &Path, options: &str) -> Self {
+        self.tmpfs = Some((at.to_owned(), options.to_owned()));
+        self
+    }
+
     pub fn start(self) -> Sshd {
         make_privilege_separation_dir();
         let dir = tempfile::Builder::new().prefix("sshd-").tempdir().expect("a directory");
@@ -71,7 +79,7 @@ impl Builder {
             // Between choosing a port and listening on it somebody else may have taken it.
             let port = free_port();
             write_config(dir.path(), port, &self);
-            if let Some(child) = launch(dir.path(), port) {
+            if let Some(child) = launch(dir.path(), port, &self) {
                 write_known_hosts(dir.path(), port);
                 return Sshd { dir, port, child };
             }
@@ -175,6 +183,14 @@ impl Drop for Sshd {
     }
 }
 
+/// Whether file systems can be mounted here, in a namespace of their own: it takes root, and a
+/// container that allows it.
+pub fn may_mount() -> bool {
+    let mount = ["-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"];
+    let output = Command::new("unshare").args(mount).output();
+    output.is_ok_and(|output| output.status.success())
+}
+
 /// Makes a key pair `path` and `path.pub`; `kind` is `ed25519`, `rsa` or `ecdsa`.
 pub fn generate_key(path: &Path, kind: &str, passphrase: &str) {
     let mut command = Command::new("ssh-keygen");
@@ -234,16 +250,28 @@ fn marker(dir: &Path) -> String {
 }
 
 /// Starts the server; `None` if it ended instead of answering.
-fn launch(dir: &Path, port: u16) -> Option<Child> {
+fn launch(dir: &Path, port: u16, wanted: &Builder) -> Option<Child> {
     let log = File::create(dir.join("log")).expect("the directory is ours");
+    let mut mounts = Vec::new();
     let shadow = dir.join("shadow");
-    let mut command = if shadow.exists() {
-        let script = r#"mount --bind "$1" /etc/shadow && shift && exec "$@""#;
-        let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", script, "sh"]).arg(shadow).arg("/usr/sbin/sshd");
-        command
-    } else {
+    if shadow.exists() {
+        mounts.push((r#"mount --bind "$1" "$2""#, shadow, "/etc/shadow".to_owned()));
+    }
+    if let Some((at, options)) = &wanted.tmpfs {
+        mounts.push((r#"mount -t tmpfs -o "$2" tmpfs "$1""#, at.clone(), options.clone()));
+    }
+    let mut command = if mounts.is_empty() {
         Command::new("/usr/sbin/sshd")
+    } else {
+        let steps: Vec<&str> = mounts.iter().map(|(step, _, _)| *step).collect();
+        let script = format!(r#"{} && shift 2 && exec "$@""#, steps.join(" && shift 2 && "));
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", &script, "sh"]);
+        for (_, path, word) in &mounts {
+            command.arg(path).arg(word);
+        }
+        command.arg("/usr/sbin/sshd");
+        command
     };
     let mut child = command
         .args(["-D", "-e", "-f"])

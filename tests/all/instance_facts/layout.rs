@@ -10,7 +10,8 @@ use transhume::host::RunAs;
 use transhume::host::fake::{Reply, Scripted};
 use transhume::host::local::Local;
 use transhume::instance::layout::{
-    ErrorPage, Inodes, LayoutError, MediaSize, look, machine, media_root, media_size, space,
+    ErrorPage, Inodes, LayoutError, MediaSize, Obstacle, look, machine, media_root, media_size,
+    space,
 };
 use transhume::secret::Secret;
 
@@ -154,8 +155,19 @@ async fn the_media_root_is_followed_to_where_it_is() {
     let root = tree.root().to_str().unwrap().to_owned();
     let missing = media_root(&host, &RunAs::Login, &none, &root).await.unwrap();
     assert_eq!((missing.path, missing.there), (tree.path("public/system"), None));
+    assert_eq!(missing.obstacle, None);
 
     let disk = tree.dir.path().join("disk");
+    symlink(&disk, tree.path("public/system")).unwrap();
+    let found = media_root(&host, &RunAs::Login, &none, &root).await.unwrap();
+    let target = disk.to_str().unwrap().to_owned();
+    assert_eq!((found.there, found.obstacle), (None, Some(Obstacle::Dangling { target })));
+    std::fs::write(&disk, "").unwrap();
+    let found = media_root(&host, &RunAs::Login, &none, &root).await.unwrap();
+    assert_eq!((found.there, found.obstacle), (None, Some(Obstacle::NotDirectory)));
+    std::fs::remove_file(&disk).unwrap();
+    std::fs::remove_file(tree.path("public/system")).unwrap();
+
     std::fs::create_dir(&disk).unwrap();
     set_mode(&disk, 0o710);
     symlink(&disk, tree.path("public/system")).unwrap();

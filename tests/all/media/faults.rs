@@ -4,11 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use transhume::error::{Advice, Retry};
+use transhume::host::{Address, Command, Host, HostError, Process, Stream};
 use transhume::media::{MediaError, Options};
 
 use super::fixture::{
-    After, Pair, WAYS, Way, connect_through, deleting, leftovers, real_helper, when_told,
+    After, Near, Pair, WAYS, Way, connect_through, deleting, leftovers, real_helper, when_told,
 };
 use super::tree::{noise, read};
 use crate::harness::process::wait_until;
@@ -36,7 +38,10 @@ async fn a_file_that_vanishes_is_listed_and_the_rest_arrives() {
 async fn a_file_that_grows_while_it_is_read_is_never_published_half() {
     for way in WAYS {
         let pair = Pair::near();
-        pair.source().file("calm", noise(500_000, 1), 0o644).file("log", noise(6 << 20, 2), 0o644);
+        pair.source().file("calm", noise(500_000, 1), 0o644).file("log", "", 0o644);
+        // More than all that can be read ahead, so that the throttle is felt where it is read.
+        let log = std::fs::OpenOptions::new().write(true).open(pair.source.join("log")).unwrap();
+        log.set_len(24 << 20).unwrap();
         let stop = Arc::new(AtomicBool::new(false));
         let (log, growing) = (pair.source.join("log"), stop.clone());
         let grow = move || {
@@ -50,7 +55,7 @@ async fn a_file_that_grows_while_it_is_read_is_never_published_half() {
                 }
             });
         };
-        let slow = Options { bwlimit: Some(40 << 20), ..Options::default() };
+        let slow = Options { bwlimit: Some(100 << 20), ..Options::default() };
         let outcome = pair.sync(way, &when_told("log", grow, slow)).await.unwrap();
         stop.store(true, Ordering::Relaxed);
         let problems: Vec<String> = outcome.problems.iter().map(ToString::to_string).collect();
@@ -117,6 +122,64 @@ async fn a_cut_link_leaves_nothing_half_and_the_next_pass_completes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_is_dropped_ends_by_itself_and_clears_up() {
+    for way in WAYS {
+        let pair = Pair::near();
+        a_lot(&pair);
+        let (enough, told) = tokio::sync::oneshot::channel();
+        let monitor = After::files(40, move || enough.send(()).unwrap());
+        let slow = Options { bwlimit: Some(15 << 20), ..Options::default() };
+        tokio::select! {
+            ended = pair.watched(way, &slow, &monitor) => panic!("{way:?}: {ended:?}"),
+            _ = told => {}
+        }
+        assert!(wait_until(|| leftovers(&pair.target).is_empty()), "{way:?}");
+        nothing_half(&pair.source, &pair.target);
+    }
+}
+
+/// A near machine that takes no connection besides the first.
+#[derive(Debug)]
+struct Single;
+
+#[async_trait]
+impl Host for Single {
+    fn name(&self) -> &str {
+        "single.example"
+    }
+
+    async fn spawn(&self, command: &Command) -> Result<Process, HostError> {
+        Near.spawn(command).await
+    }
+
+    async fn connect(&self, address: &Address) -> Result<Stream, HostError> {
+        Near.connect(address).await
+    }
+
+    async fn subsystem(&self, name: &str) -> Result<Stream, HostError> {
+        Near.subsystem(name).await
+    }
+
+    async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
+        let source = std::io::ErrorKind::ConnectionReset.into();
+        Err(HostError::Unreachable { host: self.name().to_owned(), source, hint: None })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_gone_in_the_middle_is_no_proof_that_nothing_happened() {
+    for way in [Way::PushHelper, Way::PullHelper, Way::PushSftp, Way::PullSftp] {
+        let pair = Pair::over(Arc::new(Single), Command::new(["helper"]), None);
+        pair.source().file("dir/a", "x", 0o644);
+        let error = pair.sync(way, &Options::default()).await.unwrap_err();
+        assert!(matches!(error, MediaError::BrokenOff { .. }), "{way:?}: {error:?}");
+        assert_eq!(error.retry(), Retry::Unknown);
+        assert!(error.hint().is_some());
+        assert!(pair.target.join("dir").exists(), "{way:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_the_pass_and_publishes_nothing_half() {
     for way in WAYS {
         let pair = Pair::near();
@@ -128,6 +191,7 @@ async fn a_full_disk_stops_the_pass_and_publishes_nothing_half() {
         let error = pair.sync(way, &Options::default()).await.unwrap_err();
         assert!(matches!(error, MediaError::TargetFull { .. }), "{way:?}: {error:?}");
         assert!(error.hint().unwrap().contains("make room"));
+        assert_eq!(leftovers(&pair.target), [""; 0], "{way:?}");
         nothing_half(&pair.source, &pair.target);
         disk.grow();
         pair.sync_well(way, &deleting()).await;

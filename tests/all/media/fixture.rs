@@ -15,6 +15,7 @@ use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, S
 use transhume::media::{Change, Endpoint, MediaError, Options, Outcome, helper, sync};
 
 use super::tree::{self, Exact, Tree};
+use crate::harness::process::{alive, marked};
 use crate::harness::sshd::Sshd;
 
 /// A machine whose helpers run in this process and whose SFTP server is OpenSSH's program on a
@@ -152,9 +153,13 @@ impl Pair {
         move || sshd.kill_sessions()
     }
 
-    /// Processes that serve sessions now.
+    /// Processes that serve sessions now, with commands that outlive their session.
     pub fn session_count(&self) -> usize {
-        self.sshd.as_ref().map_or(0, |sshd| sshd.session_pids().len())
+        self.sshd.as_ref().map_or(0, |sshd| {
+            let marker = format!("TRANSHUME_TEST_SSHD={}", sshd.dir().display());
+            let commands = marked(&marker).into_iter().filter(|pid| alive(*pid)).count();
+            sshd.session_pids().len() + commands
+        })
     }
 
     pub fn source(&self) -> Tree {

@@ -19,6 +19,7 @@ async fn a_dry_run_tells_what_the_real_one_does_and_touches_nothing() {
         let dry = pair.sync_well(way, &options).await;
         assert_eq!(read(&pair.target), before, "{way:?}");
         assert_eq!(dry.stats.transferred_files, 0);
+        assert!(dry.stats.differing_files > 0, "a dry run tells how much differs");
         let (options, done) = itemizing(deleting());
         pair.sync_well(way, &options).await;
         pair.assert_same(way);

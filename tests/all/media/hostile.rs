@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -343,6 +344,48 @@ async fn a_source_that_sends_another_file_than_asked_is_not_followed() {
 }
 
 /// The honest helper, driven by a coordinator that asks for what it must not do.
+/// A machine whose SFTP server greets and then ends its output, but takes whatever comes.
+#[derive(Debug)]
+struct Mute;
+
+#[async_trait]
+impl Host for Mute {
+    fn name(&self) -> &str {
+        "mute.example"
+    }
+
+    async fn spawn(&self, _: &Command) -> Result<Process, HostError> {
+        unreachable!("this test uses SFTP")
+    }
+
+    async fn connect(&self, _: &Address) -> Result<Stream, HostError> {
+        unreachable!("the file engine forwards nothing")
+    }
+
+    async fn subsystem(&self, _: &str) -> Result<Stream, HostError> {
+        let version: &[u8] = &[0, 0, 0, 5, 2, 0, 0, 0, 3];
+        Ok(Box::new(tokio::io::join(version, tokio::io::sink())))
+    }
+
+    async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
+        Ok(Arc::new(Mute))
+    }
+}
+
+/// The request was queued after the last reply had been read, and waited for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_to_an_sftp_server_that_says_no_more_is_lost_and_does_not_wait() {
+    let pair = pair();
+    let (source, target) =
+        (Endpoint::sftp(Arc::new(Mute), "/srv", 1), Endpoint::local(&pair.target));
+    let (options, monitor) = (deleting(), Recorder::default());
+    let pass = sync(&source, &target, &options, &monitor);
+    let ended = tokio::time::timeout(Duration::from_secs(30), pass).await;
+    let error = ended.expect("the pass ends").unwrap_err();
+    assert!(matches!(error, MediaError::Lost { .. }), "{error:?}");
+    untouched(&pair);
+}
+
 async fn ask(root: &Path, requests: Vec<Request>, replies: usize) -> Vec<Reply> {
     let process = Near.spawn(&Command::new(["helper"])).await.unwrap();
     let (stdin, stdout, _ended) = process.split();

@@ -16,7 +16,8 @@ fn killed_at_every_record_the_move_still_completes() {
     let deadline = Instant::now() + Duration::from_secs(240);
     let mut kills = 0;
     loop {
-        assert!(Instant::now() < deadline, "still not done after {kills} kills");
+        let failures = || failures(&sandbox);
+        assert!(Instant::now() < deadline, "still not done after {kills} kills: {}", failures());
         let resumed = records();
         // A resumed run writes that it was resumed; one more is progress.
         let wanted = resumed + if resumed == 0 { 1 } else { 2 };
@@ -36,7 +37,7 @@ fn killed_at_every_record_the_move_still_completes() {
         };
         match ended {
             Some(status) => {
-                assert_eq!(status.code(), Some(0), "after {kills} kills");
+                assert_eq!(status.code(), Some(0), "after {kills} kills: {}", failures());
                 break;
             }
             None => {
@@ -48,6 +49,13 @@ fn killed_at_every_record_the_move_still_completes() {
     }
     assert!(kills > 15, "only {kills} kills");
     assert_eq!(sandbox.verify_moved().problems, [""; 0]);
+}
+
+/// The journal's lines that tell of failures.
+fn failures(sandbox: &Sandbox) -> String {
+    let text = fs::read_to_string(sandbox.state_dir().join("journal.jsonl")).unwrap_or_default();
+    let tells = |line: &&str| line.contains("fail") || line.contains("unwind");
+    text.lines().filter(tells).collect::<Vec<_>>().join("\n")
 }
 
 /// Other keys than the database was written with: found before anybody notices.

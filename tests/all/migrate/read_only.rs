@@ -1,6 +1,7 @@
 //! The verbs that leave the old server alone.
 
 use std::fs;
+use std::io::Write;
 
 use super::{assert_exit, told, transhume};
 use crate::harness::sandbox::{Options, Sandbox, Snapshot};
@@ -34,4 +35,52 @@ fn check_plan_sync_and_status_leave_the_old_server_alone() {
     assert_exit(&transhume(&sandbox, &["status"]), 0);
     assert_exit(&transhume(&sandbox, &["rollback", "--yes"]), 2);
     assert_eq!(sandbox.source_changes(&old), [""; 0]);
+}
+
+/// Asked while a move is under way, and before there ever was one.
+#[test]
+fn a_plan_needs_no_journal_and_takes_none() {
+    let sandbox = Sandbox::start(&Options::small());
+    let fresh = sandbox.dir().join("fresh");
+    let mut config = sandbox.config();
+    config.insert("state_dir".into(), fresh.display().to_string().into());
+    sandbox.write_config(&config);
+    for verb in ["check", "plan", "status"] {
+        assert_exit(&transhume(&sandbox, &[verb]), 0);
+        assert!(!fresh.exists(), "{verb} made {fresh:?}");
+    }
+    sandbox.write_config(&sandbox.config());
+    assert_exit(&transhume(&sandbox, &["migrate", "--yes", "--until", "media"]), 0);
+    // Another process has it, and is in the middle of a record.
+    let path = sandbox.state_dir().join("journal.jsonl");
+    let mut journal = fs::File::options().append(true).open(&path).unwrap();
+    journal.lock().unwrap();
+    journal.write_all(b"{\"at\":\"2026-11-2").unwrap();
+    let before = fs::read(&path).unwrap();
+    let plan = transhume(&sandbox, &["plan"]);
+    assert_exit(&plan, 0);
+    assert!(told(&plan).contains("\n✓  3  media        Copy the media"), "{}", told(&plan));
+    assert!(told(&plan).contains("\n   4  maintenance  Answer 503"), "{}", told(&plan));
+    assert_exit(&transhume(&sandbox, &["status"]), 0);
+    assert_exit(&transhume(&sandbox, &["migrate", "--yes"]), 1);
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+/// Media can be copied before there is a PostgreSQL or a Redis over there.
+#[test]
+fn a_pass_needs_no_databases() {
+    let sandbox = Sandbox::start(&Options::small());
+    let mut config = sandbox.config();
+    let env = config["target"]["env"].as_table_mut().unwrap();
+    env.insert("DB_PORT".into(), "1".into());
+    env.insert("REDIS_PORT".into(), "1".into());
+    sandbox.write_config(&config);
+    let checked = transhume(&sandbox, &["check"]);
+    assert_exit(&checked, 4);
+    for subject in ["Redis on the target", "database"] {
+        assert!(told(&checked).contains(&format!("✗ {subject}")), "{}", told(&checked));
+    }
+    assert_exit(&transhume(&sandbox, &["sync"]), 0);
+    let (source, target) = sandbox.media();
+    assert_eq!(source.differences(&target), [""; 0]);
 }

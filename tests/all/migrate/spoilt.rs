@@ -58,7 +58,7 @@ async fn migrate(config: &Config, machines: &Machines) -> Option<Result<Ending, 
     let gathered = facts::gather(&world).await;
     let refused = gathered.findings.iter().any(|finding| finding.level == Level::Refusal);
     let found = gathered.facts.filter(|_| log.is_unfinished() || !refused)?;
-    let plan = recipe::plan(&world, found, &log);
+    let plan = recipe::plan(&world, found, log.run(), log.clone());
     let (options, token) = (RunOptions::default(), CancellationToken::new());
     Some(run::run(&plan, &log, &options, &Silent, &token).await)
 }

@@ -9,9 +9,9 @@ use super::super::nginx::{Certificate, Nginx};
 use super::super::postgres::{self, Postgres};
 use super::super::redis::Redis;
 use super::super::sshd::Sshd;
-use super::super::{free_port, media_tree, random};
+use super::super::{free_port_on, media_tree, random};
 use super::settings::{Secrets, env_file};
-use super::{Login, files, web};
+use super::{Locale, Login, files, web};
 
 pub const DOMAIN: &str = "sandbox.example";
 pub const DATABASE: &str = "mastodon_production";
@@ -35,6 +35,7 @@ pub struct Plan<'a> {
     /// Of the web process and of streaming.
     pub ports: (u16, u16),
     pub login: Login,
+    pub locale: Option<&'a Locale>,
     pub certificate: &'a Certificate,
 }
 
@@ -81,7 +82,7 @@ impl Side {
             media_tree::give(&plan.dir.join("home"), uid, gid);
             media_tree::give(&plan.dir.join("var/spool/cron"), uid, gid);
         }
-        let https_port = free_port();
+        let https_port = free_port_on(&[plan.address]);
         let database_password = random::secret();
         let side = Side {
             name: plan.name,
@@ -92,7 +93,7 @@ impl Side {
             https_port,
             login: plan.login,
             ssh: Sshd::start(),
-            postgres: cluster(&user),
+            postgres: cluster(&user, plan.locale),
             redis: Redis::with_password(&random::secret()),
             nginx: Nginx::start(|_| files::nginx_site(plan, &live, https_port)),
             user,
@@ -246,8 +247,13 @@ impl Side {
 }
 
 /// A cluster with the rules of Debian's pg_hba.conf; Mastodon's user counts as its role.
-fn cluster(user: &str) -> Postgres {
+fn cluster(user: &str, locale: Option<&Locale>) -> Postgres {
     let admin = admin_user(user);
+    let own = locale.map(|locale| postgres::Options {
+        locale: locale.name.clone(),
+        env: vec![("LOCPATH".into(), locale.dir.display().to_string())],
+        ..postgres::Options::default()
+    });
     Postgres::start_with(&postgres::Options {
         hba: [
             "local all postgres peer map=admin",
@@ -257,7 +263,7 @@ fn cluster(user: &str) -> Postgres {
         .map(str::to_owned)
         .to_vec(),
         ident: vec![format!("admin {admin} postgres"), format!("mastodon {user} {ROLE}")],
-        ..postgres::Options::default()
+        ..own.unwrap_or_default()
     })
 }
 

@@ -1,0 +1,252 @@
+//! A pass under way: each pair of directories compared, what differs carried out in batches, and
+//! what must come last kept for the end.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+
+use super::batch::{Batch, Hands};
+use super::board::Board;
+use super::change::{Action, Change, NodeKind};
+use super::compare::{self, Conflict, Deletion, Plan, Rules};
+use super::deletions::Deletions;
+use super::ending;
+use super::error::MediaError;
+use super::merge::{Merge, MergeError, Pair};
+use super::options::Options;
+use super::session::Link;
+use crate::wire::message::{Op, Side};
+use crate::wire::path::RelPath;
+use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
+
+/// Batches under way at once.
+const BATCHES_MAX: usize = 4;
+/// What waits for the end of the pass because something is in its way, at most.
+const CONFLICTS_MAX: usize = 100_000;
+
+/// A pass: what it was told, and what it keeps for its end.
+pub(super) struct Pass<'a> {
+    pub options: &'a Options,
+    pub board: &'a Board<'a>,
+    pub rules: Rules,
+    /// Something is excluded, so a directory may hold what was not seen.
+    pub filtered: bool,
+    pub links: (Arc<Link>, Arc<Link>),
+    /// A directory of the source that could not be read: nothing in it is deleted.
+    pub protected: Option<RelPath>,
+    pub deletions: Deletions,
+    pub conflicts: Vec<Conflict>,
+    /// Directories whose mode would keep us out, for the end.
+    pub locked: Vec<Op>,
+}
+
+impl Pass<'_> {
+    /// A dry run: every change is told, nothing is done.
+    pub async fn tell(mut self, mut merge: Merge) -> Result<(), MediaError> {
+        while let Some(pair) = self.next(&mut merge).await? {
+            self.plan(pair);
+        }
+        self.refuse_emptying()?;
+        for deletion in self.deletions.backwards() {
+            ending::tell_deletion(self.board, &deletion);
+        }
+        Ok(())
+    }
+
+    pub async fn run(mut self, mut merge: Merge, hands: Hands<'_>) -> Result<(), MediaError> {
+        let mut batch = Batch::default();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(done) = under_way.next(), if !under_way.is_empty() => {
+                    let done: Result<(), MediaError> = done;
+                    done?;
+                }
+                pair = self.next(&mut merge), if under_way.len() < BATCHES_MAX => {
+                    let Some(pair) = pair? else { break };
+                    let mut plan = self.plan(pair);
+                    self.set_locked_aside(&mut plan);
+                    batch.add(&mut plan);
+                    if batch.is_full() {
+                        let started = std::mem::take(&mut batch).start(hands).await?;
+                        under_way.push(started.finish());
+                    }
+                }
+            }
+        }
+        self.board.planned_all();
+        self.refuse_emptying()?;
+        if !batch.is_empty() {
+            under_way.push(batch.start(hands).await?.finish());
+        }
+        while let Some(done) = under_way.next().await {
+            done?;
+        }
+        drop(under_way);
+        self.end(hands).await
+    }
+
+    /// What has to wait until everything else is in place.
+    async fn end(self, hands: Hands<'_>) -> Result<(), MediaError> {
+        ending::refuse_too_many(&self.deletions, self.options, &self.board.stats())?;
+        ending::delete(hands, &self.deletions, self.filtered).await?;
+        ending::resolve(hands, self.conflicts).await?;
+        ending::restore(hands, &self.deletions).await?;
+        let locked = hands.send_ops(self.locked.into_iter().rev().collect()).await?;
+        hands.ops_done(locked).await?;
+        hands.sync().await
+    }
+
+    async fn next(&mut self, merge: &mut Merge) -> Result<Option<Pair>, MediaError> {
+        merge.next().await.map_err(|error| {
+            let link = |side| if side == Side::Source { &self.links.0 } else { &self.links.1 };
+            match error {
+                MergeError::Broken(side) => {
+                    let lost = || MediaError::Lost { host: link(side).host.clone() };
+                    link(side).take_failure().unwrap_or_else(lost)
+                }
+                MergeError::Disorder(side) => {
+                    MediaError::Disorder { host: link(side).host.clone() }
+                }
+            }
+        })
+    }
+
+    /// Compares a pair, counts and tells what is to be done, and keeps what is for the end.
+    fn plan(&mut self, pair: Pair) -> Plan {
+        let mut plan = self.compare(pair);
+        for change in &plan.changes {
+            self.board.change(change);
+        }
+        for problem in plan.problems.drain(..) {
+            self.board.problem(problem);
+        }
+        for file in &plan.files {
+            self.board.planned(file.size);
+        }
+        for deletion in &plan.deletions {
+            // Paths that came out of a scan can always be written down.
+            let _ = self.deletions.push(deletion);
+        }
+        for conflict in plan.conflicts.drain(..) {
+            self.put_off(conflict);
+        }
+        plan
+    }
+
+    fn compare(&mut self, pair: Pair) -> Plan {
+        match pair {
+            Pair::Equal(head) => {
+                self.see_equal(&head);
+                Plan::default()
+            }
+            Pair::Both(source, target) => {
+                self.see_source(&source);
+                self.see_target(&target);
+                let delete = self.rules.delete && !self.is_protected(&source.path);
+                compare::both(&source, &target, &Rules { delete, ..self.rules })
+            }
+            Pair::Source(source) => {
+                self.see_source(&source);
+                compare::source_only(&source, &self.rules)
+            }
+            Pair::Target(target) => {
+                self.see_target(&target);
+                let delete = self.rules.delete && !self.is_protected(&target.path);
+                compare::target_only(&target, delete)
+            }
+        }
+    }
+
+    /// Keeps a conflict for the end of the pass, while there is room.
+    fn put_off(&mut self, conflict: Conflict) {
+        if self.conflicts.len() < CONFLICTS_MAX {
+            if let Conflict::File(file) = &conflict {
+                self.board.planned(file.size);
+            }
+            self.conflicts.push(conflict);
+        } else {
+            let text = "a directory is in the way; left for the next pass";
+            let failure = Failure::new(FailureKind::NotEmpty, text);
+            self.board.problem(Problem { path: conflict.path().clone(), failure });
+        }
+    }
+
+    fn see_equal(&self, head: &ShardHead) {
+        self.board.count(|stats| {
+            stats.source_files += head.files;
+            stats.source_dirs += head.dirs;
+            stats.source_bytes = stats.source_bytes.saturating_add(head.bytes);
+            stats.target_files += head.files;
+            stats.target_dirs += head.dirs;
+        });
+    }
+
+    fn see_source(&mut self, directory: &Directory) {
+        if !directory.problems.is_empty() && !self.is_protected(&directory.path) {
+            self.protected = Some(directory.path.clone());
+        }
+        let (mut files, mut bytes) = (0, 0_u64);
+        for entry in &directory.entries {
+            match entry.node {
+                Node::File { size, .. } => {
+                    files += 1;
+                    bytes = bytes.saturating_add(size);
+                }
+                Node::Link { .. } | Node::Special => files += 1,
+                Node::Dir => {}
+            }
+        }
+        self.board.count(|stats| {
+            stats.source_files += files;
+            stats.source_dirs += 1;
+            stats.source_bytes = stats.source_bytes.saturating_add(bytes);
+        });
+        self.board.progress(&directory.path, false);
+    }
+
+    fn see_target(&self, directory: &Directory) {
+        let files = directory.entries.iter().filter(|entry| entry.node != Node::Dir).count();
+        self.board.count(|stats| {
+            stats.target_files += files as u64;
+            stats.target_dirs += 1;
+        });
+    }
+
+    fn is_protected(&self, path: &RelPath) -> bool {
+        self.protected.as_ref().is_some_and(|dir| path.is_within(dir))
+    }
+
+    /// A source without a single file would delete everything: more likely it is not mounted.
+    fn refuse_emptying(&self) -> Result<(), MediaError> {
+        let stats = self.board.stats();
+        if self.options.delete && stats.source_files == 0 && stats.target_files > 0 {
+            return Err(MediaError::SourceEmpty);
+        }
+        Ok(())
+    }
+
+    /// A directory that its owner could not search any more must wait for what is below it.
+    fn set_locked_aside(&mut self, plan: &mut Plan) {
+        let locked = |op: &mut Op| matches!(op, Op::SetDir { meta, .. } if meta.mode & 0o100 == 0);
+        self.locked.extend(plan.after.extract_if(.., locked));
+    }
+}
+
+impl Change {
+    pub(crate) fn deletion(path: RelPath, node: NodeKind) -> Self {
+        Change { path, node, action: Action::Delete, link_text: None }
+    }
+}
+
+impl Deletion {
+    /// What is told of it.
+    pub(crate) fn change(&self) -> Option<Change> {
+        match self {
+            Deletion::File(path) => Some(Change::deletion(path.clone(), NodeKind::File)),
+            Deletion::Dir(path) => Some(Change::deletion(path.clone(), NodeKind::Dir)),
+            Deletion::Leftover(..) | Deletion::Restore(..) => None,
+        }
+    }
+}
