@@ -18,11 +18,13 @@ pub fn free_port() -> u16 {
 
 /// A port that was free a moment ago on each of these addresses of the loopback interface: what
 /// is free on one may be in use on another.
-pub fn free_port_on(addresses: &[&str]) -> u16 {
+pub fn free_port_on<A: AsRef<str>>(addresses: &[A]) -> u16 {
     loop {
-        let first = TcpListener::bind((addresses[0], 0)).expect("loopback has a free port");
+        let first =
+            TcpListener::bind((addresses[0].as_ref(), 0)).expect("loopback has a free port");
         let port = first.local_addr().expect("a bound socket has an address").port();
-        if addresses[1..].iter().all(|address| TcpListener::bind((*address, port)).is_ok()) {
+        if addresses[1..].iter().all(|address| TcpListener::bind((address.as_ref(), port)).is_ok())
+        {
             return port;
         }
     }

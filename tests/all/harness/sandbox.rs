@@ -24,6 +24,7 @@ pub mod web;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -36,8 +37,17 @@ pub use side::{DATABASE, DOMAIN, ROLE, Side};
 pub use untouched::Snapshot;
 pub use verify::Verdict;
 
-/// Of the old server and of the new one.
-const ADDRESSES: [&str; 2] = ["127.0.0.2", "127.0.0.3"];
+/// Loopback addresses for an old server and a new one that no other sandbox of this machine has:
+/// services start long after their ports were chosen, and must find them free.
+fn addresses() -> [String; 2] {
+    static STARTED: AtomicU32 = AtomicU32::new(0);
+    /// 127.1.0.0 to 127.250.255.0.
+    const NETS: u32 = 250 * 256;
+    // Tests run in processes of their own, or as threads of one.
+    let number = std::process::id() * 16 + STARTED.fetch_add(1, Ordering::Relaxed);
+    let (high, low) = (1 + number % NETS / 256, number % 256);
+    [2, 3].map(|host| format!("127.{high}.{low}.{host}"))
+}
 
 /// How large the old server's instance is.
 #[derive(Clone, Debug)]
@@ -115,10 +125,11 @@ impl Sandbox {
         let certificate = Certificate::make(&dir, &[DOMAIN]);
         let secrets = Secrets::make();
         // The same on both sides, as on two machines; each side has an address of its own.
-        let ports = (free_port_on(&ADDRESSES), free_port_on(&ADDRESSES));
-        let plan = &|name, address, locale| side::Plan {
+        let addresses = addresses();
+        let ports = (free_port_on(&addresses), free_port_on(&addresses));
+        let plan = &|name, address: &String, locale| side::Plan {
             name,
-            address,
+            address: address.clone(),
             dir: dir.join(name),
             program: program.clone(),
             ports,
@@ -128,8 +139,9 @@ impl Sandbox {
         };
         let (old, new) = std::thread::scope(|scope| {
             let locale = options.locale.as_ref();
-            let old = scope.spawn(move || Side::start(&plan("old", ADDRESSES[0], locale)));
-            let new = scope.spawn(move || Side::start(&plan("new", ADDRESSES[1], None)));
+            let [old, new] = &addresses;
+            let old = scope.spawn(move || Side::start(&plan("old", old, locale)));
+            let new = scope.spawn(move || Side::start(&plan("new", new, None)));
             (old.join(), new.join())
         });
         let (old, new) = (old.expect("the old server"), new.expect("the new server"));

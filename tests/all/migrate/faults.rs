@@ -83,7 +83,7 @@ fn a_failure_in_the_window_unwinds_by_itself() {
     let sandbox = Sandbox::start(&Options::small());
     let old = Snapshot::take(&sandbox.old);
     // The new web process will not start: its port is taken.
-    let place = (sandbox.new.address, sandbox.new.web_port);
+    let place = (sandbox.new.address.as_str(), sandbox.new.web_port);
     let _squatter = std::net::TcpListener::bind(place).expect("take the port");
     let config = sandbox.config();
     let mut impatient = config.clone();

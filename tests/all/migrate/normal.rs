@@ -28,6 +28,8 @@ impl Names {
         let mut texts = vec![
             (path(&old.nginx.site_path()), "OLD/site.conf"),
             (path(&new.nginx.site_path()), "NEW/site.conf"),
+            (old.address.clone(), "OLD-IP"),
+            (new.address.clone(), "NEW-IP"),
             (path(&old.dir), "OLD"),
             (path(&new.dir), "NEW"),
             (path(sandbox.dir()), "DIR"),

@@ -594,7 +594,7 @@ fn a_whole_move() {
     ! yyyy-mm-dd hh:mm:ss  step 18/19 media-check done after T: 72 files of the old server are all there
     ! yyyy-mm-dd hh:mm:ss  step 19/19 unlock: Release the lock on both servers
     ! yyyy-mm-dd hh:mm:ss  step 19/19 unlock done after T: both servers are free
-    ! yyyy-mm-dd hh:mm:ss  Point A and AAAA of the instance's names at 127.0.0.3; `transhume dns` tells what the world sees.
+    ! yyyy-mm-dd hh:mm:ss  Point A and AAAA of the instance's names at NEW-IP; `transhume dns` tells what the world sees.
     ! yyyy-mm-dd hh:mm:ss  Keep the old server running as a proxy until `transhume dns` says that its addresses are forgotten.
     ! yyyy-mm-dd hh:mm:ss  Renew certificates on the new server once DNS points there (certbot).
     ! yyyy-mm-dd hh:mm:ss  The old Mastodon stays fenced; keep its data until you trust the new one.
@@ -644,7 +644,7 @@ fn a_whole_move() {
     problems    0
 
     What to do next
-      - Point A and AAAA of the instance's names at 127.0.0.3; `transhume dns` tells what the world sees.
+      - Point A and AAAA of the instance's names at NEW-IP; `transhume dns` tells what the world sees.
       - Keep the old server running as a proxy until `transhume dns` says that its addresses are forgotten.
       - Renew certificates on the new server once DNS points there (certbot).
       - The old Mastodon stays fenced; keep its data until you trust the new one.

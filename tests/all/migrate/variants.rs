@@ -81,8 +81,8 @@ fn nginx_and_certificates_come_along_when_asked() {
     // What differs between the machines is included, as on servers that are managed together.
     let site = part(&sandbox.old);
     assert_eq!(part(&sandbox.new), site);
-    let welcome = "server {\n  listen 127.0.0.3:1;\n}\n";
-    let welcome = welcome.replace(":1;", &format!(":{};", sandbox.new.https_port));
+    let front = format!("{}:{}", sandbox.new.address, sandbox.new.https_port);
+    let welcome = format!("server {{\n  listen {front};\n}}\n");
     fs::write(sandbox.new.nginx.site_path(), &welcome).unwrap();
     reload(&sandbox.new);
     let old = Snapshot::take(&sandbox.old);

@@ -29,7 +29,7 @@ const SERVICES: [&str; 5] = [
 /// Where a server is to be, and what the two have in common.
 pub struct Plan<'a> {
     pub name: &'static str,
-    pub address: &'static str,
+    pub address: String,
     pub dir: PathBuf,
     pub program: PathBuf,
     /// Of the web process and of streaming.
@@ -44,7 +44,7 @@ pub struct Side {
     pub name: &'static str,
     pub dir: PathBuf,
     /// The loopback address that its web, streaming and nginx listen on.
-    pub address: &'static str,
+    pub address: String,
     pub web_port: u16,
     pub streaming_port: u16,
     pub https_port: u16,
@@ -82,12 +82,12 @@ impl Side {
             media_tree::give(&plan.dir.join("home"), uid, gid);
             media_tree::give(&plan.dir.join("var/spool/cron"), uid, gid);
         }
-        let https_port = free_port_on(&[plan.address]);
+        let https_port = free_port_on(&[&plan.address]);
         let database_password = random::secret();
         let side = Side {
             name: plan.name,
             dir: plan.dir.clone(),
-            address: plan.address,
+            address: plan.address.clone(),
             web_port: plan.ports.0,
             streaming_port: plan.ports.1,
             https_port,
@@ -163,13 +163,13 @@ impl Side {
     }
 
     pub fn web_is_healthy(&self) -> bool {
-        web::get_plain(self.address, self.web_port, "/health")
+        web::get_plain(&self.address, self.web_port, "/health")
             .is_ok_and(|found| found.body == b"OK")
     }
 
     pub fn streaming_is_healthy(&self) -> bool {
         let path = "/api/v1/streaming/health";
-        web::get_plain(self.address, self.streaming_port, path)
+        web::get_plain(&self.address, self.streaming_port, path)
             .is_ok_and(|found| found.body == b"OK")
     }
 
@@ -222,7 +222,7 @@ impl Side {
         table.insert("web".into(), format!("{}:{}", self.address, self.web_port).into());
         let streaming = format!("{}:{}", self.address, self.streaming_port);
         table.insert("streaming".into(), streaming.into());
-        table.insert("public_addresses".into(), vec![self.address].into());
+        table.insert("public_addresses".into(), vec![self.address.clone()].into());
         table.insert("nginx".into(), nginx.into());
         table.insert("database".into(), database.into());
         table
