@@ -1,0 +1,168 @@
+//! The cases: each makes its trees, lets every tool copy them in turn, run after run, and compares
+//! what arrived.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Wanted;
+use super::census::Census;
+use super::clock::{self, Cost};
+use super::harness::sshd::Sshd;
+use super::peers::Peer;
+use super::table::{CSV_HEAD, Results, write_csv};
+use super::trees;
+
+pub const NAMES: [&str; 5] = ["first", "idle", "change", "delta", "bulk"];
+
+/// What all cases work with.
+struct Bench<'a> {
+    wanted: &'a Wanted,
+    sshd: Sshd,
+    dir: PathBuf,
+    peers: Vec<Peer>,
+}
+
+pub fn run(wanted: &Wanted) -> Result<(), String> {
+    let temporary = tempfile::Builder::new().prefix("bench-").tempdir_in(&wanted.dir);
+    let temporary = temporary.map_err(|error| error.to_string())?;
+    let mut peers = Vec::new();
+    for peer in Peer::ALL {
+        match peer.version(&wanted.program) {
+            Some(version) => {
+                println!("{:18} {version}", peer.name());
+                peers.push(peer);
+            }
+            None => println!("{:18} left out: it is not installed", peer.name()),
+        }
+    }
+    let dir = temporary.path().to_owned();
+    let bench = Bench { wanted, sshd: Sshd::start(), dir, peers };
+    bench.warm_up()?;
+    let mut csv = CSV_HEAD.to_owned();
+    for case in &wanted.cases {
+        let results = match case.as_str() {
+            "first" => bench.first()?,
+            "idle" => bench.again(|_| {})?,
+            "change" => bench.again(|bench| trees::change(&bench.source(), bench.many(), 0))?,
+            "delta" => bench.delta()?,
+            _ => bench.bulk()?,
+        };
+        println!("\n{}", results.table(case));
+        csv.push_str(&results.csv(case));
+    }
+    wanted.csv.as_ref().map_or(Ok(()), |path| write_csv(path, &csv))
+}
+
+impl Bench<'_> {
+    fn source(&self) -> PathBuf {
+        self.dir.join("source")
+    }
+
+    fn target(&self, peer: Peer) -> PathBuf {
+        self.dir.join(format!("target-{}", peer as u8))
+    }
+
+    fn scaled(&self, count: u64) -> u64 {
+        ((count as f64 * self.wanted.scale) as u64).max(1)
+    }
+
+    fn many(&self) -> u64 {
+        self.scaled(200_000)
+    }
+
+    /// One file each, so that no case pays for installing our helper.
+    fn warm_up(&self) -> Result<(), String> {
+        trees::write(&self.source().join("file"), 1000, 1_700_000_000);
+        let expected = Census::take(&self.source());
+        for &peer in &self.peers {
+            self.copy(peer, &expected)?;
+            remove(&self.target(peer));
+        }
+        remove(&self.source());
+        Ok(())
+    }
+
+    /// Lets `peer` copy once, and compares.
+    fn copy(&self, peer: Peer, expected: &Census) -> Result<Cost, String> {
+        let (source, target) = (self.source(), self.target(peer));
+        let mut command = peer.command(&self.wanted.program, &self.sshd, &source, &target);
+        let cost = clock::run(&mut command)?;
+        match expected.differences(&Census::take(&target)).as_slice() {
+            [] => Ok(cost),
+            found => Err(format!("{}: the trees differ: {}", peer.name(), found.join("; "))),
+        }
+    }
+
+    /// Every run begins with nothing on the target.
+    fn fresh(&self, peers: &[Peer]) -> Result<Results, String> {
+        let expected = Census::take(&self.source());
+        let (files, dirs) = expected.counts();
+        println!("\n{files} files in {dirs} directories, {} runs", self.wanted.runs);
+        let mut results = Results::default();
+        for _ in 0..self.wanted.runs {
+            for &peer in peers {
+                results.add(peer, self.copy(peer, &expected)?);
+                remove(&self.target(peer));
+            }
+        }
+        remove(&self.source());
+        Ok(results)
+    }
+
+    fn first(&self) -> Result<Results, String> {
+        trees::media(&self.source(), self.scaled(12_000), 45_000);
+        self.fresh(&self.peers)
+    }
+
+    fn bulk(&self) -> Result<Results, String> {
+        trees::large(&self.source().join("archive"), self.scaled(1 << 30));
+        self.fresh(&self.peers)
+    }
+
+    /// Every run finds what the one before left; `change` happens to the source in between.
+    fn again(&self, change: impl Fn(&Self)) -> Result<Results, String> {
+        trees::media(&self.source(), self.many(), 60);
+        let before = Census::take(&self.source());
+        let peers: Vec<Peer> = self.peers.iter().copied().filter(|peer| peer.compares()).collect();
+        for &peer in &peers {
+            self.copy(peer, &before)?;
+        }
+        let (files, dirs) = before.counts();
+        println!("\n{files} files in {dirs} directories, {} runs", self.wanted.runs);
+        let mut results = Results::default();
+        for _ in 0..self.wanted.runs {
+            change(self);
+            let expected = Census::take(&self.source());
+            for &peer in &peers {
+                results.add(peer, self.copy(peer, &expected)?);
+            }
+        }
+        peers.iter().for_each(|peer| remove(&self.target(*peer)));
+        remove(&self.source());
+        Ok(results)
+    }
+
+    fn delta(&self) -> Result<Results, String> {
+        let (old, new) = (self.dir.join("old"), self.source().join("archive"));
+        trees::large(&old, self.scaled(1 << 30));
+        trees::edited(&old, &new, 100);
+        let expected = Census::take(&self.source());
+        let peers: Vec<Peer> = self.peers.iter().copied().filter(|peer| peer.compares()).collect();
+        let mut results = Results::default();
+        for _ in 0..self.wanted.runs {
+            for &peer in &peers {
+                let target = self.target(peer);
+                fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+                fs::copy(&old, target.join("archive")).map_err(|error| error.to_string())?;
+                results.add(peer, self.copy(peer, &expected)?);
+                remove(&target);
+            }
+        }
+        remove(&self.source());
+        Ok(results)
+    }
+}
+
+fn remove(dir: &Path) {
+    fs::remove_dir_all(dir).expect("remove what the bench made");
+}

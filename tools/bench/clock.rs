@@ -1,0 +1,50 @@
+//! What a command cost: wall time, and processor time of it and of everything it waited for.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What /proc counts in, fixed in the kernel's interface.
+const USER_HZ: u64 = 100;
+
+/// One run of one tool.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    pub wall: Duration,
+    /// Of the client's side alone: sshd's processes are not ours.
+    pub processor: Duration,
+    /// Bytes over the loopback device in both directions, of everything on this machine.
+    pub wire_bytes: u64,
+}
+
+/// Runs `command` to its end; an error if it does not end with 0.
+pub fn run(command: &mut Command) -> Result<Cost, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let (wire, processor, start) = (loopback_bytes(), children(), Instant::now());
+    let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+    let cost = Cost {
+        wall: start.elapsed(),
+        processor: children().saturating_sub(processor),
+        wire_bytes: loopback_bytes().saturating_sub(wire),
+    };
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{command:?} ended with {}: {}", output.status, said.trim()));
+    }
+    Ok(cost)
+}
+
+/// Processor time of all children that were waited for, theirs included.
+fn children() -> Duration {
+    // utime and stime of waited-for children are the fields 16 and 17 of proc_pid_stat(5).
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = text.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks = |index: usize| {
+        after.split_whitespace().nth(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
+    };
+    Duration::from_millis((ticks(13) + ticks(14)) * 1000 / USER_HZ)
+}
+
+fn loopback_bytes() -> u64 {
+    let text = std::fs::read_to_string("/sys/class/net/lo/statistics/tx_bytes");
+    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,85 @@
+//! The file engine beside its peers (rsync, `tar | ssh tar`, OpenSSH's sftp, rclone): the same
+//! trees, the same sshd, in turn in one run, every result compared with the source. Prints
+//! medians and ratios; writes every single run as CSV. A peer that is not installed is named and
+//! left out.
+
+// The tests' harness, as if this were the root of the tests: its modules say `crate::harness`.
+#[path = "../../tests/all"]
+mod live {
+    #[allow(dead_code, reason = "the tests use more of the harness than this program does")]
+    #[allow(unused_imports, reason = "the same")]
+    pub mod harness;
+}
+use live::harness;
+
+mod cases;
+mod census;
+mod clock;
+mod peers;
+mod table;
+mod trees;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: bench_peers [--program FILE] [--dir DIR] [--runs N] [--scale X] [--csv FILE] [CASE …]
+
+cases: first    first copy of 12,000 small files in 44,000 directories
+       idle     a pass with nothing to do over 200,000 files in 580,000 directories
+       change   a pass after 0.2 % of the same were added, rewritten, deleted
+       delta    a file of 1 GiB with 100 edits of 4 KiB and an insertion
+       bulk     a new file of 1 GiB
+Without a case: first, delta, bulk. `--scale 0.1` takes a tenth of everything.";
+
+/// What the command line asks for.
+pub struct Wanted {
+    program: PathBuf,
+    /// Where the trees are made and copied; default: the directory for temporary files.
+    dir: PathBuf,
+    runs: usize,
+    scale: f64,
+    csv: Option<PathBuf>,
+    cases: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    let Some(wanted) = parse(std::env::args().skip(1).collect()) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match cases::run(&wanted) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("bench_peers: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse(words: Vec<String>) -> Option<Wanted> {
+    let mut wanted = Wanted {
+        program: PathBuf::from("target/release/transhume"),
+        dir: std::env::temp_dir(),
+        runs: 5,
+        scale: 1.0,
+        csv: None,
+        cases: Vec::new(),
+    };
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--program" => wanted.program = words.next()?.into(),
+            "--dir" => wanted.dir = words.next()?.into(),
+            "--runs" => wanted.runs = words.next()?.parse().ok().filter(|runs| *runs > 0)?,
+            "--scale" => wanted.scale = words.next()?.parse().ok().filter(|x| *x > 0.0)?,
+            "--csv" => wanted.csv = Some(words.next()?.into()),
+            name if cases::NAMES.contains(&name) => wanted.cases.push(word),
+            _ => return None,
+        }
+    }
+    if wanted.cases.is_empty() {
+        wanted.cases = ["first", "delta", "bulk"].map(str::to_owned).to_vec();
+    }
+    Some(wanted)
+}
