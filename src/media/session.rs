@@ -68,7 +68,15 @@ pub(crate) struct TargetLane {
 /// Calls that may wait to be taken.
 pub(crate) const CALLS_AHEAD_MAX: usize = 8;
 
-pub(crate) type Calls = mpsc::Sender<(Call, oneshot::Sender<Answer>)>;
+/// A call, and who waits for its answer.
+pub(crate) type Asked = (Call, oneshot::Sender<Answer>);
+
+pub(crate) type Calls = mpsc::Sender<Asked>;
+
+/// A way for calls and its other end.
+pub(crate) fn calls_channel() -> (Calls, mpsc::Receiver<Asked>) {
+    mpsc::channel(CALLS_AHEAD_MAX)
+}
 
 /// What all channels to one side share: its name, why it failed, and how many bytes went by.
 #[derive(Debug)]

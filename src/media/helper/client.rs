@@ -11,13 +11,13 @@ use crate::host::{Command, Host};
 use crate::media::error::MediaError;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
-    Ability, CALLS_AHEAD_MAX, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane,
-    TargetLane,
+    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    calls_channel,
 };
 use crate::media::shard::{AHEAD_MAX, Scanner, channels};
 use crate::wire::WireError;
 use crate::wire::content::Assembler;
-use crate::wire::message::{Ack, Answer, Call, Facts, Piece, Reply, Request, ScanSpec};
+use crate::wire::message::{Ack, Answer, Facts, Piece, Reply, Request, ScanSpec};
 use crate::wire::tree::{Directory, ShardHead};
 
 const CALLS_LANE: u32 = u32::MAX;
@@ -196,8 +196,7 @@ impl Session for Helper {
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {
         let stream = self.stream(&*self.host, CALLS_LANE).await?;
-        let (calls, mut waiting) =
-            mpsc::channel::<(Call, oneshot::Sender<Answer>)>(CALLS_AHEAD_MAX);
+        let (calls, mut waiting) = calls_channel();
         let (requests, receiver) = mpsc::channel(1);
         let (callers, caller_receiver) = mpsc::channel(8);
         tokio::spawn(async move {

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Ability, CALLS_AHEAD_MAX, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane,
-    TargetLane,
+    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    calls_channel,
 };
 use crate::media::apply::Changer;
 use crate::media::error::MediaError;
@@ -22,7 +22,7 @@ use crate::media::shard::{Cutter, Scanner, Shard, channels, hold};
 use crate::media::temp::TempNames;
 use crate::media::{read, store};
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Ack, Answer, Call, Facts, Job, Piece, ScanSpec, Side, Store};
+use crate::wire::message::{Ack, Facts, Job, Piece, ScanSpec, Side, Store};
 use crate::wire::tree::{Failure, RunId};
 
 const LOCAL_LANES: usize = 2;
@@ -105,8 +105,7 @@ impl Workers {
     }
 
     pub fn calls(&self) -> Result<Calls, MediaError> {
-        let (calls, mut receiver) =
-            mpsc::channel::<(Call, oneshot::Sender<Answer>)>(CALLS_AHEAD_MAX);
+        let (calls, mut receiver) = calls_channel();
         let names = TempNames::new(self.run, CALLS_LANE);
         let mut changer = Changer::new(Dirs::new(self.root.clone()), names);
         let token = self.tasks.token();

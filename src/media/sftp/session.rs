@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::client::{Client, SftpError};
 use super::{change, scan, source, target};
@@ -15,13 +15,13 @@ use crate::media::helper::stream::Opening;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
 use crate::media::session::{
-    Ability, CALLS_AHEAD_MAX, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane,
-    TargetLane,
+    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    calls_channel,
 };
 use crate::media::shard::{Scanner, channels, hold};
 use crate::media::temp::TempNames;
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Answer, Call, Facts, ScanSpec, Side};
+use crate::wire::message::{Facts, ScanSpec, Side};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, open_flags};
 use crate::wire::tree::{Failure, FailureKind, RunId};
@@ -225,8 +225,7 @@ impl Session for Sftp {
     }
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {
-        let (calls, mut receiver) =
-            mpsc::channel::<(Call, oneshot::Sender<Answer>)>(CALLS_AHEAD_MAX);
+        let (calls, mut receiver) = calls_channel();
         let changer = change::Changer::new(self.tree.clone(), TempNames::new(self.run, CALLS_LANE));
         self.link().tasks.spawn(async move {
             while let Some((call, answer)) = receiver.recv().await {
