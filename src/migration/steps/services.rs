@@ -113,13 +113,15 @@ impl Step for DarkProbe {
             return Err(StepError::new("the target has no unit of the web process", Some(hint)));
         }
         services::start(target.host(), &target.systemd(), &units, self.0.start_limit()).await?;
-        let answer = async {
+        let answers = async {
             self.0.web_answers().await?;
             self.0.front_answers().await
         };
-        let answer = answer.await;
-        services::stop(target.host(), &target.systemd(), &units).await?;
-        answer.map(drop)
+        let answered = answers.await;
+        let stopped = services::stop(target.host(), &target.systemd(), &units).await;
+        // The first cause is the one that is told.
+        answered?;
+        Ok(stopped?)
     }
 
     /// Also the last look at the old server before the point of no return: a hole in the fence
@@ -130,7 +132,8 @@ impl Step for DarkProbe {
         let version = program(target, &target.side.tootctl).version(target.host()).await?;
         let decrypted = decrypted(&self.0).await?;
         Ok(format!(
-            "it started, answered /health, also through nginx, and was stopped; Mastodon {version}; {decrypted}"
+            "it started, answered /health, also through nginx, and was stopped; \
+             Mastodon {version}; {decrypted}"
         ))
     }
 
