@@ -44,7 +44,12 @@ pub struct Wanted {
 }
 
 fn main() -> ExitCode {
-    let Some(wanted) = parse(std::env::args().skip(1).collect()) else {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.iter().any(|word| word == "--help") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    let Some(wanted) = parse(words) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
