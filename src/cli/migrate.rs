@@ -64,15 +64,12 @@ impl Setting {
         let log = Log::open(&journal_path(&config.state_dir))
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         let world = match verb {
-            Verb::Migrate => setup::world(config, display.monitor()).await.map_err(|failure| {
-                match log.is_unfinished() {
-                    true => {
-                        failure.with_hint("or undo the unfinished move with `transhume rollback`")
-                    }
-                    false => failure,
-                }
-            })?,
-            Verb::Rollback => setup::world_to_undo(config, display.monitor()).await?,
+            Verb::Migrate => setup::world(config, display.monitor())
+                .await
+                .map_err(|failure| stranded(log.current().as_ref(), failure))?,
+            Verb::Rollback => setup::world_to_undo(config, display.monitor())
+                .await
+                .map_err(|failure| not_undone(log.current().as_ref(), failure))?,
         };
         Ok(Setting { world, log: Arc::new(log), display })
     }
@@ -108,7 +105,8 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     tell_findings(display, &gathered.findings, resuming && gathered.facts.is_some());
     let refused = gathered.findings.iter().any(|finding| finding.level == Level::Refusal);
     let Some(facts) = gathered.facts.filter(|_| resuming || !refused) else {
-        return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
+        let failure = stranded(log.current().as_ref(), refusal(&gathered.findings));
+        return setting.end(failure.exit(), Err(failure));
     };
     let plan = recipe::plan(world, facts, log.run(), log.clone());
     if asks && !agreed(display, &plan)? {
@@ -145,7 +143,8 @@ pub(super) async fn rollback(
     let gathered = facts::gather_to_undo(world).await;
     let Some(facts) = gathered.facts else {
         tell_findings(display, &gathered.findings, false);
-        return setting.end(Exit::Refused, Err(refusal(&gathered.findings)));
+        let failure = not_undone(log.current().as_ref(), refusal(&gathered.findings));
+        return setting.end(failure.exit(), Err(failure));
     };
     let plan = recipe::plan(world, facts, log.run(), log.clone());
     let token = interrupt::token()?;
@@ -185,9 +184,35 @@ fn refusal(findings: &[Finding]) -> Failure {
     let noun = crate::units::counted(count as u64, "refusal");
     Failure::message(
         Exit::Refused,
-        format!("check found {noun}; nothing was touched"),
+        format!("check found {noun}; nothing was changed"),
         Some("follow the remedies above; `transhume check` looks again".into()),
     )
+}
+
+/// What it means that a run on its way could not go on: the servers are as it left them.
+fn stranded(state: Option<&State>, failure: Failure) -> Failure {
+    let Some(state) = state.filter(|state| !state.ended()) else { return failure };
+    if state.past_no_return {
+        let hint = "then run `transhume migrate` again: there is no way back";
+        return failure.with_exit(Exit::Unfinished).with_hint(hint);
+    }
+    let undo = "undo the unfinished move with `transhume rollback`";
+    match state.nobody_can_post() {
+        true => failure
+            .with_exit(Exit::Interrupted)
+            .with_hint(&format!("nobody can post until this goes on, or you {undo}")),
+        false => failure.with_exit(Exit::Failed).with_hint(&format!("or {undo}")),
+    }
+}
+
+/// What it means that a way back could not begin.
+fn not_undone(state: Option<&State>, failure: Failure) -> Failure {
+    match state.is_some_and(|state| !state.ended()) {
+        true => failure
+            .with_exit(Exit::UndoFailed)
+            .with_hint("then run `transhume rollback` again: nothing is put back yet"),
+        false => failure,
+    }
 }
 
 fn agreed(display: &Display, plan: &Plan) -> Result<bool, Failure> {
@@ -259,8 +284,7 @@ fn is_past_return(log: &Log) -> bool {
 
 /// In which state `--until` leaves the servers, and how to go on.
 fn stopped(state: Option<&State>, after: &str) -> String {
-    let is_down =
-        state.and_then(|state| state.downtime).is_some_and(|downtime| downtime.to.is_none());
+    let is_down = state.is_some_and(State::nobody_can_post);
     let back = match state {
         Some(state) if state.past_no_return => "there is no way back",
         Some(_) | None => "`transhume rollback` puts the old server back",

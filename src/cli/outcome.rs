@@ -66,6 +66,11 @@ impl Failure {
         Failure { exit, error: Box::new(StepFailure { text, cause: error.into_inner() }), hint }
     }
 
+    /// The same with what it means for the servers.
+    pub fn with_exit(self, exit: Exit) -> Self {
+        Failure { exit, ..self }
+    }
+
     /// Adds to the hint.
     pub fn with_hint(mut self, more: &str) -> Self {
         self.hint = Some(match self.hint {

@@ -51,9 +51,7 @@ pub(super) fn state_dir(config: &Config) -> Result<(), Failure> {
 pub(super) async fn world(config: Config, monitor: Arc<dyn Monitor>) -> Result<World, Failure> {
     state_dir(&config)?;
     let owner = owner(&config.state_dir)?;
-    let source = machine(&config.source).await?;
-    let target = machine(&config.target).await?;
-    Ok(World::new(config, source, target, monitor, owner))
+    connected(config, monitor, owner).await
 }
 
 /// Connects to both servers for a verb that only looks, or copies media: nothing is kept in the
@@ -66,6 +64,14 @@ pub(super) async fn world_to_look(
         Some(owner) => owner,
         None => new_owner()?,
     };
+    connected(config, monitor, owner).await
+}
+
+async fn connected(
+    config: Config,
+    monitor: Arc<dyn Monitor>,
+    owner: String,
+) -> Result<World, Failure> {
     let source = machine(&config.source).await?;
     let target = machine(&config.target).await?;
     Ok(World::new(config, source, target, monitor, owner))

@@ -58,7 +58,7 @@ fn without_events(state: &State, now: Timestamp) -> String {
         duration(ago),
         if done.is_empty() { "nothing".to_owned() } else { escape(&done.join(", ")).into_owned() },
     );
-    if state.downtime.is_some_and(|downtime| downtime.to.is_none()) {
+    if state.nobody_can_post() {
         text.push_str("  nobody can post\n");
     }
     if state.past_no_return {

@@ -70,6 +70,11 @@ pub struct Downtime {
 }
 
 impl State {
+    /// Whether the old server was stopped, and nothing serves in its place yet.
+    pub fn nobody_can_post(&self) -> bool {
+        self.downtime.is_some_and(|downtime| downtime.to.is_none())
+    }
+
     /// The state of the last run that `records` tell of; `None` where there is none.
     pub fn fold(records: &[Record]) -> Option<State> {
         let start =
