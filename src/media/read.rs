@@ -3,16 +3,19 @@
 //! own.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 
+use blake3::hazmat::HasherExt;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::delta::{self, Basis, Diffed};
 use super::failure::failure;
 use super::root::{Dirs, Root, Stat, StatKind, stat_open};
-use crate::wire::message::{CHUNK_BYTES_MAX, FileHead, Job, Piece, WHOLE_BYTES_MAX};
+use crate::wire::message::{
+    CHUNK_BYTES_MAX, FileHead, Job, PartHead, Piece, WHOLE_BYTES_MAX, part_place,
+};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Digest, Failure, FailureKind};
 
@@ -84,9 +87,12 @@ impl<T> From<mpsc::error::SendError<T>> for Stop {
 }
 
 fn read(dirs: &mut Dirs, job: Job, pieces: &mpsc::Sender<Piece>) -> Result<(), Stop> {
-    let Job { ticket, path, signature } = job;
+    let Job { ticket, path, signature, part } = job;
     let file = dirs.open_file(&path)?;
     let before = regular(&file)?;
+    if let Some(index) = part {
+        return read_part(&file, &before, ticket, index, pieces);
+    }
     let head = FileHead { meta: before.meta, size: before.size, delta: false };
     if let Some(signature) = signature
         && read_delta(&file, &before, ticket, &signature, pieces)?
@@ -101,20 +107,49 @@ fn read(dirs: &mut Dirs, job: Job, pieces: &mpsc::Sender<Piece>) -> Result<(), S
     }
     pieces.blocking_send(Piece::Begin { ticket, head })?;
     let mut hasher = blake3::Hasher::new();
-    let mut rest = (&file).take(before.size + 1);
+    read_chunks(&mut (&file).take(before.size + 1), &mut hasher, pieces)?;
+    unchanged(&file, &before, hasher.count())?;
+    pieces.blocking_send(Piece::End { ticket, digest: finish(&hasher) })?;
+    Ok(())
+}
+
+/// One part of a large file. Whether all parts are of the same state of the file is seen where
+/// they come together, by their heads.
+fn read_part(
+    mut file: &File,
+    before: &Stat,
+    ticket: u64,
+    index: u32,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), Stop> {
+    let (at, length) = part_place(index, before.size).ok_or_else(changed)?;
+    let Stat { meta, size, inode, changed, .. } = *before;
+    pieces.blocking_send(Piece::Part { ticket, head: PartHead { meta, size, inode, changed } })?;
+    file.seek(SeekFrom::Start(at)).map_err(|error| failure("read it", error))?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.set_input_offset(at);
+    read_chunks(&mut file.take(length), &mut hasher, pieces)?;
+    unchanged(file, before, before.size - length + hasher.count())?;
+    let digest = Digest(hasher.finalize_non_root());
+    pieces.blocking_send(Piece::End { ticket, digest })?;
+    Ok(())
+}
+
+fn read_chunks(
+    rest: &mut impl Read,
+    hasher: &mut blake3::Hasher,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), Stop> {
     loop {
         let mut chunk = vec![0; CHUNK_BYTES_MAX];
-        let length = read_full(&mut rest, &mut chunk).map_err(|error| failure("read it", error))?;
+        let length = read_full(rest, &mut chunk).map_err(|error| failure("read it", error))?;
         if length == 0 {
-            break;
+            return Ok(());
         }
         chunk.truncate(length);
         hasher.update(&chunk);
         pieces.blocking_send(Piece::Chunk(chunk.into()))?;
     }
-    unchanged(&file, &before, hasher.count())?;
-    pieces.blocking_send(Piece::End { ticket, digest: finish(&hasher) })?;
-    Ok(())
 }
 
 fn read_whole(file: &File, before: &Stat) -> Result<Bytes, Failure> {
@@ -189,11 +224,11 @@ fn unchanged(file: &File, before: &Stat, read_bytes: u64) -> Result<(), Failure>
     let same = read_bytes == before.size
         && after.size == before.size
         && after.meta.mtime == before.meta.mtime;
-    if same {
-        Ok(())
-    } else {
-        Err(Failure::new(FailureKind::Changed, "it changed while it was read"))
-    }
+    if same { Ok(()) } else { Err(changed()) }
+}
+
+pub(crate) fn changed() -> Failure {
+    Failure::new(FailureKind::Changed, "it changed while it was read")
 }
 
 fn finish(hasher: &blake3::Hasher) -> Digest {

@@ -163,6 +163,8 @@ pub(crate) struct Stat {
     pub meta: Meta,
     /// Seconds and nanoseconds of the last change of the inode.
     pub changed: (i64, u32),
+    pub inode: u64,
+    pub links: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +201,8 @@ fn statx(dir: impl AsFd, name: &[u8], flags: AtFlags) -> rustix::io::Result<Stat
         size: stat.stx_size,
         meta: Meta { mode: mode & 0o7777, mtime, uid: stat.stx_uid, gid: stat.stx_gid },
         changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+        inode: stat.stx_ino,
+        links: stat.stx_nlink,
     })
 }
 

@@ -33,9 +33,9 @@ pub(crate) trait Session: Send + Sync {
     /// Starts the only scan of this session.
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError>;
     /// A way for files out of a source.
-    async fn source_lane(&mut self, lane: u32) -> Result<SourceLane, MediaError>;
+    async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError>;
     /// A way for files into a target.
-    async fn target_lane(&mut self, lane: u32) -> Result<TargetLane, MediaError>;
+    async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError>;
     /// A way for changes without content. They are done in order.
     async fn calls(&mut self) -> Result<Calls, MediaError>;
 }
@@ -47,6 +47,8 @@ pub(crate) struct Ability {
     pub whole_secs: bool,
     /// It can make signatures and deltas, and apply them.
     pub delta: bool,
+    /// Large files can come or go in parts, over several lanes.
+    pub parts: bool,
     /// It is another machine.
     pub remote: bool,
     /// How many lanes make sense.

@@ -3,6 +3,8 @@
 //! durable together with others, and only then renamed: it is there whole or not at all, also
 //! after a power failure. Blocking: runs on a thread of its own.
 
+mod part;
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
@@ -70,6 +72,8 @@ struct Writing {
     head: FileHead,
     hasher: blake3::Hasher,
     written: u64,
+    /// It is a part, written to a file that other lanes write to as well.
+    part: bool,
     /// `Err` once something went wrong; what still comes of the file is then passed over.
     output: Result<Output, Failure>,
 }
@@ -152,12 +156,24 @@ impl Storer {
                 self.abort();
                 let output = self.begin(&path, head.delta);
                 let hasher = blake3::Hasher::new();
-                self.writing = Some(Writing { ticket, head, hasher, written: 0, output });
+                let part = false;
+                self.writing = Some(Writing { ticket, head, hasher, written: 0, part, output });
             }
             Store::Chunk(bytes) => self.chunk(&bytes),
             Store::End { digest } => self.end(digest),
             Store::Abort => self.abort(),
             Store::Flush => self.flush(),
+            Store::Part { ticket, path, file, index, size } => {
+                self.abort();
+                self.begin_part(ticket, &path, file, index, size);
+            }
+            Store::Join { ticket, path, file, meta, size } => {
+                match self.join(&path, file, meta, size) {
+                    Ok(temp) => self.complete(ticket, temp, size),
+                    Err(failure) => self.refuse(ticket, failure),
+                }
+            }
+            Store::Drop { path, file } => self.drop_parts(&path, file),
         }
         let old = self.ready_since.is_some_and(|since| since.elapsed() >= BATCH_AGE_MAX);
         if old || self.ready.len() >= BATCH_FILES_MAX || self.ready_bytes >= BATCH_BYTES_MAX {
@@ -237,9 +253,11 @@ impl Storer {
     }
 
     fn end(&mut self, digest: Digest) {
-        let Some(Writing { ticket, head, hasher, written, output }) = self.writing.take() else {
-            return;
-        };
+        let Some(writing) = self.writing.take() else { return };
+        if writing.part {
+            return self.end_part(writing, digest);
+        }
+        let Writing { ticket, head, hasher, written, output, .. } = writing;
         let finished = output.and_then(|Output { file, temp, patcher }| {
             let whole = patcher.is_none_or(|patcher| patcher.finish().is_ok());
             if !whole || written != head.size || hasher.finalize().as_bytes() != &digest.0 {

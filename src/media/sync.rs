@@ -125,7 +125,7 @@ async fn mirror(
         let (sender, calls) = (sender, calls);
         pass.run(merge, Hands { board, calls: &calls, queue: &sender, links }).await
     };
-    let lanes = transfer::run(&mut *from, &mut *to, rule, &queue, board);
+    let lanes = transfer::run(&*from, &*to, rule, &queue, board);
     tokio::try_join!(drive, lanes).map(drop)
 }
 

@@ -6,6 +6,8 @@ use crate::wire::tree::RunId;
 
 const PREFIX: &[u8] = b".transhume-";
 const RUN_DIGITS: usize = 16;
+/// Stands for the stream of a file that belongs to several.
+const SHARED_LANE: u32 = u32::MAX - 1;
 
 /// The names of one stream of one run.
 #[derive(Debug)]
@@ -22,8 +24,17 @@ impl TempNames {
 
     pub fn next(&mut self) -> Vec<u8> {
         self.next += 1;
-        format!(".transhume-{}-{}.{}", self.run, self.lane, self.next).into_bytes()
+        name(self.run, self.lane, self.next)
     }
+
+    /// The name of a file whose parts come over several streams: in all of them the same one.
+    pub fn shared(&self, file: u64) -> Vec<u8> {
+        name(self.run, SHARED_LANE, file)
+    }
+}
+
+fn name(run: RunId, lane: u32, number: u64) -> Vec<u8> {
+    format!(".transhume-{run}-{lane}.{number}").into_bytes()
 }
 
 /// The run that made a temporary file of this name, if it is one.

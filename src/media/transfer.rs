@@ -4,6 +4,7 @@
 
 mod lane;
 mod queue;
+mod split;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -11,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::board::Board;
 use super::error::MediaError;
-use super::session::Session;
+use super::session::{Session, SourceLane, TargetLane};
 use crate::wire::message::Side;
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Failure, MetaRule};
@@ -41,29 +42,21 @@ pub(crate) struct Broken(pub Side);
 
 /// Moves files until no more work comes.
 pub(crate) async fn run(
-    source: &mut dyn Session,
-    target: &mut dyn Session,
+    source: &dyn Session,
+    target: &dyn Session,
     rule: MetaRule,
     queue: &Queue,
     board: &Board<'_>,
 ) -> Result<(), MediaError> {
     let lanes_max = lanes(source, target);
     let links = (source.link().clone(), target.link().clone());
+    let parts = source.ability().parts && target.ability().parts;
+    // Within one machine lanes do not add up to anything.
+    if parts && lanes_max > 1 && (source.ability().remote || target.ability().remote) {
+        queue.cut_large();
+    }
     let (sender, mut opened) = mpsc::channel(1);
-    let open = async move {
-        for number in 0..lanes_max as u32 {
-            // The first lane waits for the first file, each further one for files that wait.
-            if !queue.wait_for_backlog().await {
-                break;
-            }
-            let out = source.source_lane(number).await?;
-            let into = target.target_lane(number).await?;
-            if sender.send((out, into)).await.is_err() {
-                break;
-            }
-        }
-        Ok::<(), MediaError>(())
-    };
+    let open = open(source, target, lanes_max, queue, sender);
     let work = async {
         let mut running = FuturesUnordered::new();
         let mut opening = true;
@@ -86,6 +79,37 @@ pub(crate) async fn run(
         }
     };
     tokio::try_join!(open, work).map(drop)
+}
+
+/// Opens lanes while there is work for them. The first one waits for the first file; further ones
+/// come up beside it, for what waits beyond what those before can be given.
+async fn open(
+    source: &dyn Session,
+    target: &dyn Session,
+    lanes_max: usize,
+    queue: &Queue,
+    opened: mpsc::Sender<(SourceLane, TargetLane)>,
+) -> Result<(), MediaError> {
+    let mut opening = FuturesUnordered::new();
+    let mut numbers = 0..lanes_max as u32;
+    loop {
+        tokio::select! {
+            more = queue.wait_for_backlog(opening.len()), if !numbers.is_empty() => {
+                let Some(number) = numbers.next().filter(|_| more) else { return Ok(()) };
+                opening.push(async move {
+                    let out = source.source_lane(number).await?;
+                    let into = target.target_lane(number).await?;
+                    Ok::<_, MediaError>((out, into))
+                });
+            }
+            Some(lane) = opening.next(), if !opening.is_empty() => {
+                if opened.send(lane?).await.is_err() {
+                    return Ok(());
+                }
+            }
+            else => return Ok(()),
+        }
+    }
 }
 
 /// How many lanes make sense: what the remote sides were given, or what the local one can use.

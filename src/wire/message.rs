@@ -17,6 +17,10 @@ use super::tree::{
 pub const WHOLE_BYTES_MAX: usize = 128 * 1024;
 /// The largest piece of a longer one.
 pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// How long the parts of a large file are; the last one may be shorter. A power of two, so that
+/// each part is a subtree of the file's BLAKE3 tree.
+pub const PART_BYTES: u64 = 8 << 20;
+const _: () = assert!(PART_BYTES.is_power_of_two() && PART_BYTES >= CHUNK_BYTES_MAX as u64);
 /// The longest signature.
 pub const SIGNATURE_BYTES_MAX: u64 = 64 << 20;
 /// Operations in one [`Call::Apply`].
@@ -106,6 +110,8 @@ pub struct Job {
     pub path: RelPath,
     /// Of the file as it lies on the target, if a delta may pay.
     pub signature: Option<Bytes>,
+    /// Only this part of it.
+    pub part: Option<u32>,
 }
 
 /// A piece of a file that was read. Pieces of one file follow each other.
@@ -131,6 +137,29 @@ pub enum Piece {
         ticket: u64,
         failure: Failure,
     },
+    /// Begins the part that was asked for; what [`Piece::End`] tells of it is the chaining value of
+    /// its subtree.
+    Part {
+        ticket: u64,
+        head: PartHead,
+    },
+}
+
+/// What is told before a part of a file. Parts of one file have the same head, or it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartHead {
+    pub meta: Meta,
+    /// Of the whole file.
+    pub size: u64,
+    pub inode: u64,
+    /// Seconds and nanoseconds of the last change of the inode.
+    pub changed: (i64, u32),
+}
+
+/// Where a part of `size` bytes in total begins, and how long it is; `None` behind the end.
+pub fn part_place(index: u32, size: u64) -> Option<(u64, u64)> {
+    let at = u64::from(index) * PART_BYTES;
+    (at < size).then(|| (at, PART_BYTES.min(size - at)))
 }
 
 /// What is told before the content of a longer file.
@@ -165,6 +194,30 @@ pub enum Store {
     Abort,
     /// Publish and acknowledge what was stored so far.
     Flush,
+    /// Begins a part of a file, which is acknowledged by itself as soon as it is written. `file`
+    /// is the file's number in the pass; lanes that are given the same one write to the same
+    /// temporary file.
+    Part {
+        ticket: u64,
+        path: RelPath,
+        file: u64,
+        index: u32,
+        /// Of the whole file.
+        size: u64,
+    },
+    /// All parts were acknowledged: publish the file.
+    Join {
+        ticket: u64,
+        path: RelPath,
+        file: u64,
+        meta: Meta,
+        size: u64,
+    },
+    /// Forget the parts of a file; no acknowledgement follows.
+    Drop {
+        path: RelPath,
+        file: u64,
+    },
 }
 
 /// What became of a file: published and durable, or why not.

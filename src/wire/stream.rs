@@ -11,8 +11,8 @@ use super::WireError;
 use super::bounded::List;
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameKind};
 use super::message::{
-    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, OPS_MAX, Open, Piece, Reply,
-    Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Verdict,
+    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, OPS_MAX, Open, PartHead,
+    Piece, Reply, Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Verdict,
 };
 use super::path::RelPath;
 use super::tree::{Digest, Failure, Meta, ShardHead};
@@ -31,6 +31,10 @@ enum RequestHead {
     Abort,
     Flush,
     Call(Call),
+    ReadPart { ticket: u64, path: RelPath, index: u32 },
+    Part { ticket: u64, path: RelPath, file: u64, index: u32, size: u64 },
+    Join { ticket: u64, path: RelPath, file: u64, meta: Meta, size: u64 },
+    Drop { path: RelPath, file: u64 },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -47,6 +51,7 @@ enum ReplyHead {
     Signature(Result<u64, Failure>),
     Synced(Result<(), Failure>),
     Fatal(Failure),
+    Part { ticket: u64, head: PartHead },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,7 +126,10 @@ impl FrameQueue {
             Request::Open(open) => self.message(&RequestHead::Open(open)),
             Request::Scan(spec) => self.message(&RequestHead::Scan(spec)),
             Request::Verdict(verdict) => self.message(&RequestHead::Verdict(verdict)),
-            Request::Read(Job { ticket, path, signature }) => {
+            Request::Read(Job { ticket, path, part: Some(index), signature: _ }) => {
+                self.message(&RequestHead::ReadPart { ticket, path, index })
+            }
+            Request::Read(Job { ticket, path, signature, part: None }) => {
                 let signature_bytes = signature.as_ref().map(|bytes| bytes.len() as u64);
                 self.message(&RequestHead::Read { ticket, path, signature_bytes })?;
                 self.data(signature.unwrap_or_default());
@@ -148,6 +156,13 @@ impl FrameQueue {
             Store::End { digest } => self.message(&RequestHead::End { digest }),
             Store::Abort => self.message(&RequestHead::Abort),
             Store::Flush => self.message(&RequestHead::Flush),
+            Store::Part { ticket, path, file, index, size } => {
+                self.message(&RequestHead::Part { ticket, path, file, index, size })
+            }
+            Store::Join { ticket, path, file, meta, size } => {
+                self.message(&RequestHead::Join { ticket, path, file, meta, size })
+            }
+            Store::Drop { path, file } => self.message(&RequestHead::Drop { path, file }),
         }
     }
 
@@ -188,6 +203,7 @@ impl FrameQueue {
             Piece::Failed { ticket, failure } => {
                 self.message(&ReplyHead::Failed { ticket, failure })
             }
+            Piece::Part { ticket, head } => self.message(&ReplyHead::Part { ticket, head }),
         }
     }
 }
@@ -244,7 +260,7 @@ impl RequestDecoder {
                         let (ticket, path) = head.clone();
                         let signature = Some(std::mem::take(bytes).freeze());
                         self.0 = Expect::Nothing;
-                        emit(Request::Read(Job { ticket, path, signature }));
+                        emit(Request::Read(Job { ticket, path, signature, part: None }));
                     }
                     Ok(())
                 }
@@ -266,7 +282,10 @@ impl RequestDecoder {
             RequestHead::Scan(spec) => Request::Scan(spec),
             RequestHead::Verdict(verdict) => Request::Verdict(verdict),
             RequestHead::Read { ticket, path, signature_bytes: None | Some(0) } => {
-                Request::Read(Job { ticket, path, signature: None })
+                Request::Read(Job { ticket, path, signature: None, part: None })
+            }
+            RequestHead::ReadPart { ticket, path, index } => {
+                Request::Read(Job { ticket, path, signature: None, part: Some(index) })
             }
             RequestHead::Read { ticket, path, signature_bytes: Some(bytes) } => {
                 self.0 = Expect::signature((ticket, path), bytes)?;
@@ -286,6 +305,14 @@ impl RequestDecoder {
             }
             RequestHead::Flush => Request::Store(Store::Flush),
             RequestHead::Call(call) => Request::Call(call),
+            RequestHead::Part { ticket, path, file, index, size } => {
+                self.0 = Expect::File;
+                Request::Store(Store::Part { ticket, path, file, index, size })
+            }
+            RequestHead::Join { ticket, path, file, meta, size } => {
+                Request::Store(Store::Join { ticket, path, file, meta, size })
+            }
+            RequestHead::Drop { path, file } => Request::Store(Store::Drop { path, file }),
         };
         emit(request);
         Ok(())
@@ -355,6 +382,10 @@ impl ReplyDecoder {
             ReplyHead::Signature(Err(failure)) => Reply::Answer(Answer::Signature(Err(failure))),
             ReplyHead::Synced(result) => Reply::Answer(Answer::Synced(result)),
             ReplyHead::Fatal(failure) => Reply::Fatal(failure),
+            ReplyHead::Part { ticket, head } => {
+                self.0 = Expect::File;
+                Reply::Piece(Piece::Part { ticket, head })
+            }
         };
         emit(reply);
         Ok(())

@@ -145,7 +145,13 @@ impl Session for Helper {
     }
 
     fn ability(&self) -> Ability {
-        Ability { whole_secs: false, delta: true, remote: true, lanes: self.connections }
+        Ability {
+            whole_secs: false,
+            delta: true,
+            parts: true,
+            remote: true,
+            lanes: self.connections,
+        }
     }
 
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
@@ -178,7 +184,7 @@ impl Session for Helper {
         Ok(scanner)
     }
 
-    async fn source_lane(&mut self, lane: u32) -> Result<SourceLane, MediaError> {
+    async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError> {
         let stream = self.lane(lane).await?;
         let (jobs, receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
@@ -186,7 +192,7 @@ impl Session for Helper {
         Ok(SourceLane { jobs, pieces })
     }
 
-    async fn target_lane(&mut self, lane: u32) -> Result<TargetLane, MediaError> {
+    async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
         let stream = self.lane(lane).await?;
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
         let (sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);

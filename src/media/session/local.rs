@@ -181,7 +181,7 @@ impl Session for Local {
     }
 
     fn ability(&self) -> Ability {
-        Ability { whole_secs: false, delta: true, remote: false, lanes: LOCAL_LANES }
+        Ability { whole_secs: false, delta: true, parts: true, remote: false, lanes: LOCAL_LANES }
     }
 
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
@@ -191,12 +191,12 @@ impl Session for Local {
         }
     }
 
-    async fn source_lane(&mut self, _lane: u32) -> Result<SourceLane, MediaError> {
+    async fn source_lane(&self, _lane: u32) -> Result<SourceLane, MediaError> {
         let (jobs, pieces) = self.workers()?.reader()?;
         Ok(SourceLane { jobs, pieces })
     }
 
-    async fn target_lane(&mut self, lane: u32) -> Result<TargetLane, MediaError> {
+    async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
         let (pieces, acks) = self.workers()?.storer(lane)?;
         Ok(TargetLane { pieces, acks })
     }

@@ -185,7 +185,13 @@ impl Session for Sftp {
     }
 
     fn ability(&self) -> Ability {
-        Ability { whole_secs: true, delta: false, remote: true, lanes: self.connections }
+        Ability {
+            whole_secs: true,
+            delta: false,
+            parts: false,
+            remote: true,
+            lanes: self.connections,
+        }
     }
 
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
@@ -207,7 +213,7 @@ impl Session for Sftp {
         Ok(scanner)
     }
 
-    async fn source_lane(&mut self, _lane: u32) -> Result<SourceLane, MediaError> {
+    async fn source_lane(&self, _lane: u32) -> Result<SourceLane, MediaError> {
         let tree = self.lane().await?;
         let (jobs, receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
@@ -215,7 +221,7 @@ impl Session for Sftp {
         Ok(SourceLane { jobs, pieces })
     }
 
-    async fn target_lane(&mut self, lane: u32) -> Result<TargetLane, MediaError> {
+    async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
         let tree = self.lane().await?;
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
         let (sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);

@@ -69,6 +69,8 @@ pub(super) async fn run(
             }
             Store::Abort => files.long = None,
             Store::Flush => {}
+            // Nobody sends them: this side does not offer parts.
+            Store::Part { .. } | Store::Join { .. } | Store::Drop { .. } => {}
         }
     }
     files.long = None;

@@ -2,14 +2,17 @@
 //! each file's result to whoever waits for it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Broken, Failed, Queue, Work};
+use super::queue::Item;
+use super::split::{Ended, Split};
+use super::{Broken, Failed, Queue};
 use crate::media::board::Board;
 use crate::media::session::{SourceLane, TargetLane};
-use crate::wire::message::{Ack, FileHead, Job, Piece, Side, Store};
+use crate::wire::message::{Ack, FileHead, Job, PartHead, Piece, Side, Store};
+use crate::wire::path::RelPath;
 use crate::wire::tree::{Failure, FailureKind, MetaRule};
 
 /// What may be asked of the source ahead of its pieces.
@@ -21,23 +24,36 @@ const UNACKED_FILES_MAX: usize = 2048;
 const FROM_SOURCE: Broken = Broken(Side::Source);
 const FROM_TARGET: Broken = Broken(Side::Target);
 
-/// A file that the source was asked for.
+/// A file or part that the source was asked for.
 struct Asked {
     ticket: u64,
-    work: Work,
-    /// Its pieces have begun.
-    begun: Option<FileHead>,
+    item: Item,
+    /// Its pieces have begun, of a file with this many bytes.
+    begun: Option<u64>,
     literal_bytes: u64,
 }
 
-/// A file that was given to the target.
-struct Stored {
-    work: Work,
-    size: u64,
-    literal_bytes: u64,
+impl Asked {
+    fn path(&self) -> &RelPath {
+        match &self.item {
+            Item::File(work) => &work.path,
+            Item::Part(part) => &part.split.path,
+        }
+    }
+
+    /// What is still to come.
+    fn rest_bytes(&self) -> u64 {
+        self.item.bytes().saturating_sub(self.literal_bytes)
+    }
 }
 
-type Waiting = Mutex<HashMap<u64, Stored>>;
+/// Who waits for the acknowledgement of what was given to the target.
+enum Waiter {
+    File { result: oneshot::Sender<Result<(), Failed>>, size: u64, literal_bytes: u64 },
+    Part(Arc<Split>),
+}
+
+type Waiting = Mutex<HashMap<u64, Waiter>>;
 
 /// Runs until no more work comes and everything is acknowledged.
 pub(super) async fn run(
@@ -48,6 +64,7 @@ pub(super) async fn run(
     board: &Board<'_>,
 ) -> Result<(), Broken> {
     let stored = Waiting::default();
+    let (ended, joins) = mpsc::unbounded_channel();
     let forward = Forward {
         jobs: source.jobs,
         pieces: source.pieces,
@@ -57,34 +74,45 @@ pub(super) async fn run(
         board,
         stored: &stored,
         asked: VecDeque::new(),
+        joins,
         unflushed: false,
         next_ticket: 0,
     };
-    tokio::try_join!(forward.run(), acknowledge(target.acks, &stored, board)).map(drop)
+    tokio::try_join!(forward.run(), acknowledge(target.acks, &stored, ended, board)).map(drop)
 }
 
 /// Takes acknowledgements until the target closes, which is right only after everything came.
 async fn acknowledge(
     mut acks: mpsc::Receiver<Ack>,
     stored: &Waiting,
+    joins: mpsc::UnboundedSender<Ended>,
     board: &Board<'_>,
 ) -> Result<(), Broken> {
     while let Some(Ack { ticket, result }) = acks.recv().await {
-        // Of a file that was given up meanwhile nobody wants to know.
-        let Some(Stored { work, size, literal_bytes }) = lock(stored).remove(&ticket) else {
-            continue;
-        };
-        if result.is_ok() {
-            board.transferred(size, literal_bytes);
+        let waiter = lock(stored).remove(&ticket);
+        let outcome = result.map_err(|failure| Failed { side: Side::Target, failure });
+        match waiter {
+            Some(Waiter::File { result, size, literal_bytes }) => {
+                if outcome.is_ok() {
+                    board.transferred(size, literal_bytes);
+                }
+                // Whoever waited may have given up.
+                let _ = result.send(outcome);
+            }
+            Some(Waiter::Part(split)) => {
+                if let Some(ended) = split.part_done(outcome) {
+                    // It is received as long as this lane runs.
+                    let _ = joins.send(ended);
+                }
+            }
+            // Of a file that was given up meanwhile nobody wants to know.
+            None => {}
         }
-        let result = result.map_err(|failure| Failed { side: Side::Target, failure });
-        // Whoever waited may have given up.
-        let _ = work.result.send(result);
     }
     if lock(stored).is_empty() { Ok(()) } else { Err(FROM_TARGET) }
 }
 
-fn lock(stored: &Waiting) -> std::sync::MutexGuard<'_, HashMap<u64, Stored>> {
+fn lock(stored: &Waiting) -> std::sync::MutexGuard<'_, HashMap<u64, Waiter>> {
     stored.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
@@ -97,6 +125,8 @@ struct Forward<'a> {
     board: &'a Board<'a>,
     stored: &'a Waiting,
     asked: VecDeque<Asked>,
+    /// Files in parts whose last part was acknowledged here.
+    joins: mpsc::UnboundedReceiver<Ended>,
     /// Something was given to the target since it was last told to publish.
     unflushed: bool,
     next_ticket: u64,
@@ -110,8 +140,9 @@ impl Forward<'_> {
                 return self.flush().await;
             }
             tokio::select! {
-                work = self.queue.next(), if open && self.has_room() => match work {
-                    Some(work) => self.ask(work)?,
+                Some(ended) = self.joins.recv() => self.end_split(ended).await?,
+                item = self.queue.next(), if open && self.has_room() => match item {
+                    Some(item) => self.ask(item).await?,
                     None => open = false,
                 },
                 piece = self.pieces.recv(), if !self.asked.is_empty() => {
@@ -138,19 +169,36 @@ impl Forward<'_> {
     }
 
     fn has_room(&self) -> bool {
-        let bytes: u64 = self.asked.iter().map(|asked| asked.work.size).sum();
+        let bytes: u64 = self.asked.iter().map(Asked::rest_bytes).sum();
         self.asked.len() < ASKED_FILES_MAX
             && bytes < ASKED_BYTES_MAX
             && lock(self.stored).len() < UNACKED_FILES_MAX
     }
 
-    fn ask(&mut self, mut work: Work) -> Result<(), Broken> {
+    fn ticket(&mut self) -> u64 {
         self.next_ticket += 1;
-        let ticket = self.next_ticket;
-        let job = Job { ticket, path: work.path.clone(), signature: work.signature.take() };
+        self.next_ticket
+    }
+
+    async fn ask(&mut self, mut item: Item) -> Result<(), Broken> {
+        let ticket = self.ticket();
+        let job = match &mut item {
+            Item::File(work) => {
+                let signature = work.signature.take();
+                Job { ticket, path: work.path.clone(), signature, part: None }
+            }
+            Item::Part(part) if part.split.has_failed() => {
+                let ended = part.split.part_done(Ok(()));
+                return self.end_splits(ended).await;
+            }
+            Item::Part(part) => {
+                let path = part.split.path.clone();
+                Job { ticket, path, signature: None, part: Some(part.index) }
+            }
+        };
         // There is room for all that may be asked for.
         self.jobs.try_send(job).map_err(|_| FROM_SOURCE)?;
-        self.asked.push_back(Asked { ticket, work, begun: None, literal_bytes: 0 });
+        self.asked.push_back(Asked { ticket, item, begun: None, literal_bytes: 0 });
         Ok(())
     }
 
@@ -162,7 +210,9 @@ impl Forward<'_> {
     async fn take(&mut self, piece: Piece) -> Result<(), Broken> {
         match piece {
             Piece::Whole { ticket, meta, digest, content } => {
-                let path = self.current(ticket)?.work.path.clone();
+                let asked = self.current(ticket)?;
+                let Item::File(_) = asked.item else { return Err(FROM_SOURCE) };
+                let path = asked.path().clone();
                 let bytes = content.len();
                 self.board.throttle.pass(bytes).await;
                 self.board.given(&path, 1, bytes as u64);
@@ -172,9 +222,10 @@ impl Forward<'_> {
             }
             Piece::Begin { ticket, head } => {
                 let asked = self.current(ticket)?;
+                let Item::File(_) = asked.item else { return Err(FROM_SOURCE) };
                 asked.literal_bytes = 0;
-                asked.begun = Some(head);
-                let path = asked.work.path.clone();
+                asked.begun = Some(head.size);
+                let path = asked.path().clone();
                 let head = FileHead { meta: self.rule.wanted(head.meta), ..head };
                 self.store(Store::Begin { ticket, path, head }).await
             }
@@ -183,49 +234,109 @@ impl Forward<'_> {
                 let asked = asked.ok_or(FROM_SOURCE)?;
                 asked.literal_bytes += bytes.len() as u64;
                 self.board.throttle.pass(bytes.len()).await;
-                self.board.given(&asked.work.path, 0, bytes.len() as u64);
+                self.board.given(asked.path(), 0, bytes.len() as u64);
                 self.store(Store::Chunk(bytes)).await
             }
             Piece::End { ticket, digest } => {
                 let asked = self.current(ticket)?;
-                let head = asked.begun.ok_or(FROM_SOURCE)?;
+                let size = asked.begun.ok_or(FROM_SOURCE)?;
                 let literal_bytes = asked.literal_bytes;
-                // What a delta saves counts as done.
-                let saved_bytes = head.size.saturating_sub(literal_bytes);
-                let path = asked.work.path.clone();
-                self.board.given(&path, 1, saved_bytes);
-                self.finish(ticket, head.size, literal_bytes);
+                if let Item::File(work) = &asked.item {
+                    // What a delta saves counts as done.
+                    let (path, saved_bytes) =
+                        (work.path.clone(), size.saturating_sub(literal_bytes));
+                    self.board.given(&path, 1, saved_bytes);
+                }
+                self.finish(ticket, size, literal_bytes);
                 self.store(Store::End { digest }).await
             }
             Piece::Failed { ticket, failure } => {
                 let begun = self.current(ticket)?.begun.is_some();
-                self.give_up(failure);
-                if begun { self.store(Store::Abort).await } else { Ok(()) }
+                if begun {
+                    self.store(Store::Abort).await?;
+                }
+                self.give_up(failure).await
             }
+            Piece::Part { ticket, head } => self.begin_part(ticket, head).await,
         }
     }
 
     /// From here on the target's acknowledgement decides.
     fn finish(&mut self, ticket: u64, size: u64, literal_bytes: u64) {
-        if let Some(Asked { work, .. }) = self.asked.pop_front() {
-            lock(self.stored).insert(ticket, Stored { work, size, literal_bytes });
+        let Some(Asked { item, .. }) = self.asked.pop_front() else { return };
+        let waiter = match item {
+            Item::File(work) => Waiter::File { result: work.result, size, literal_bytes },
+            Item::Part(part) => Waiter::Part(part.split),
+        };
+        lock(self.stored).insert(ticket, waiter);
+    }
+
+    async fn give_up(&mut self, failure: Failure) -> Result<(), Broken> {
+        let Some(Asked { item, .. }) = self.asked.pop_front() else { return Ok(()) };
+        // Full is what a target is; a source that says so means something else.
+        let kind = match failure.kind {
+            FailureKind::Full => FailureKind::Other,
+            kind => kind,
+        };
+        let failed = Failed { side: Side::Source, failure: Failure { kind, ..failure } };
+        match item {
+            Item::File(work) => {
+                let _ = work.result.send(Err(failed));
+                Ok(())
+            }
+            Item::Part(part) => {
+                let ended = part.split.part_done(Err(failed));
+                self.end_splits(ended).await
+            }
         }
     }
 
-    fn give_up(&mut self, failure: Failure) {
-        if let Some(Asked { work, .. }) = self.asked.pop_front() {
-            // Full is what a target is; a source that says so means something else.
-            let kind = match failure.kind {
-                FailureKind::Full => FailureKind::Other,
-                kind => kind,
-            };
-            let failure = Failure { kind, ..failure };
-            let _ = work.result.send(Err(Failed { side: Side::Source, failure }));
+    async fn begin_part(&mut self, ticket: u64, head: PartHead) -> Result<(), Broken> {
+        let asked = self.current(ticket)?;
+        let Item::Part(part) = &asked.item else { return Err(FROM_SOURCE) };
+        if let Err(failure) = part.split.accept(head) {
+            // What still comes of it finds the file failed, and is not published.
+            part.split.fail(Failed { side: Side::Source, failure });
+        }
+        let (path, file, index) = (part.split.path.clone(), part.split.file, part.index);
+        asked.literal_bytes = 0;
+        asked.begun = Some(head.size);
+        self.store(Store::Part { ticket, path, file, index, size: head.size }).await
+    }
+
+    async fn end_splits(&mut self, ended: Option<Ended>) -> Result<(), Broken> {
+        match ended {
+            Some(ended) => self.end_split(ended).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Has a file published whose parts are all there, or what there is of it removed.
+    async fn end_split(&mut self, ended: Ended) -> Result<(), Broken> {
+        let Ended { split, outcome, result } = ended;
+        let (path, file) = (split.path.clone(), split.file);
+        match outcome {
+            Ok(PartHead { meta, size, .. }) => {
+                let ticket = self.ticket();
+                let waiter = Waiter::File { result, size, literal_bytes: size };
+                lock(self.stored).insert(ticket, waiter);
+                self.board.given(&path, 1, 0);
+                let meta = self.rule.wanted(meta);
+                self.store(Store::Join { ticket, path, file, meta, size }).await
+            }
+            Err(failed) => {
+                // First what is there must go, so that there is room for another attempt.
+                self.queue.keep_whole(&path);
+                self.store(Store::Drop { path, file }).await?;
+                let _ = result.send(Err(failed));
+                Ok(())
+            }
         }
     }
 
     async fn store(&mut self, piece: Store) -> Result<(), Broken> {
-        self.unflushed |= matches!(piece, Store::Whole { .. } | Store::End { .. });
+        self.unflushed |=
+            matches!(piece, Store::Whole { .. } | Store::End { .. } | Store::Join { .. });
         self.target.send(piece).await.map_err(|_| FROM_TARGET)
     }
 }

@@ -61,10 +61,11 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
         (path(), any::<u64>()).prop_map(|(path, ticket)| vec![Request::Read(Job {
             ticket,
             path,
-            signature: None
+            signature: None,
+            part: ticket.is_multiple_of(2).then_some(ticket as u32),
         })]),
         (path(), prop::collection::vec(any::<u8>(), 1..600_000)).prop_map(|(path, bytes)| {
-            vec![Request::Read(Job { ticket: 9, path, signature: Some(bytes.into()) })]
+            vec![Request::Read(Job { ticket: 9, path, signature: Some(bytes.into()), part: None })]
         }),
         (path(), meta(), digest(), content()).prop_map(|(path, meta, digest, content)| {
             vec![Request::Store(Store::Whole { ticket: 1, path, meta, digest, content })]
@@ -101,6 +102,20 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
             Request::Store(Store::Abort),
             Request::Store(Store::Flush),
         ]),
+        (path(), meta(), digest(), content().prop_filter("some", |c| !c.is_empty())).prop_map(
+            |(path, meta, digest, content)| {
+                let (file, size) = (7, 1 << 40);
+                [
+                    Store::Part { ticket: 4, path: path.clone(), file, index: u32::MAX, size },
+                    Store::Chunk(content),
+                    Store::End { digest },
+                    Store::Join { ticket: 5, path: path.clone(), file, meta, size },
+                    Store::Drop { path, file },
+                ]
+                .map(Request::Store)
+                .into()
+            }
+        ),
     ];
     prop::collection::vec(group, 0..6).prop_map(|groups| groups.concat())
 }
@@ -134,6 +149,15 @@ fn replies() -> impl Strategy<Value = Vec<Reply>> {
                 Reply::Piece(Piece::Begin { ticket: 2, head }),
                 Reply::Piece(Piece::Chunk(Bytes::from_static(b"part"))),
                 Reply::Piece(Piece::Failed { ticket: 2, failure }),
+            ]
+        }),
+        (meta(), any::<(u64, u64, i64, u32)>(), digest()).prop_map(|(meta, numbers, digest)| {
+            let (size, inode, secs, nanos) = numbers;
+            let head = PartHead { meta, size, inode, changed: (secs, nanos) };
+            vec![
+                Reply::Piece(Piece::Part { ticket: 2, head }),
+                Reply::Piece(Piece::Chunk(Bytes::from_static(b"part"))),
+                Reply::Piece(Piece::End { ticket: 2, digest }),
             ]
         }),
         prop::collection::vec(any::<u8>(), 1..600_000)
@@ -260,7 +284,12 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         Request::Open(open),
         Request::Scan(ScanSpec { rule, checksum: true, exclude }),
         Request::Verdict(Verdict { index: 1, take: true }),
-        Request::Read(Job { ticket: 1, path: path.clone(), signature: Some(content.clone()) }),
+        Request::Read(Job {
+            ticket: 1,
+            path: path.clone(),
+            signature: Some(content.clone()),
+            part: None,
+        }),
         store(Store::Whole {
             ticket: 2,
             path: path.clone(),

@@ -1,0 +1,98 @@
+//! Parts of a large file, which lanes write side by side to one temporary file. Whichever comes
+//! first makes it. A part is checked against the chaining value of its subtree, which depends on
+//! its place: a file whose parts are all in order is the file whose tree they are of. A part that
+//! fails takes the temporary file with it, because the file has failed then.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom};
+
+use blake3::hazmat::HasherExt;
+use rustix::fs::{Mode, OFlags};
+
+use super::{Output, Storer, TempFile, Writing, corrupt, remove_temp};
+use crate::media::apply::set_open;
+use crate::media::failure::failure;
+use crate::media::read::regular;
+use crate::wire::message::{Ack, FileHead, part_place};
+use crate::wire::path::RelPath;
+use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
+
+impl Storer {
+    pub(super) fn begin_part(
+        &mut self,
+        ticket: u64,
+        path: &RelPath,
+        file: u64,
+        index: u32,
+        size: u64,
+    ) {
+        let mut hasher = blake3::Hasher::new();
+        // A part that cannot be is refused when it ends, as any other.
+        let (at, length) = part_place(index, size).unwrap_or_default();
+        hasher.set_input_offset(at);
+        let output = self.open_shared(path, file, OFlags::CREATE).and_then(|(mut file, temp)| {
+            file.seek(SeekFrom::Start(at)).map_err(|error| failure("write it", error))?;
+            Ok(Output { file, temp, patcher: None })
+        });
+        let head = FileHead { meta: Meta::default(), size: length, delta: false };
+        self.writing = Some(Writing { ticket, head, hasher, written: 0, part: true, output });
+    }
+
+    pub(super) fn end_part(&mut self, writing: Writing, digest: Digest) {
+        let Writing { ticket, head, hasher, written, output, .. } = writing;
+        let result = output.and_then(|Output { file, mut temp, .. }| {
+            let whole = written == head.size && written > 0;
+            if !whole || hasher.finalize_non_root() != digest.0 {
+                return Err(corrupt());
+            }
+            // Nothing of ours writes any more when the file gets its time.
+            drop(file);
+            temp.kept = true;
+            Ok(())
+        });
+        self.acks.push_back(Ack { ticket, result });
+    }
+
+    /// Makes the file ready to be published.
+    pub(super) fn join(
+        &mut self,
+        path: &RelPath,
+        file: u64,
+        meta: Meta,
+        size: u64,
+    ) -> Result<TempFile, Failure> {
+        let (file, temp) = self.open_shared(path, file, OFlags::empty())?;
+        if regular(&file)?.size != size {
+            return Err(corrupt());
+        }
+        set_open(&file, meta)?;
+        Ok(temp)
+    }
+
+    pub(super) fn drop_parts(&mut self, path: &RelPath, file: u64) {
+        if let Ok((dir, _)) = self.dirs.parent(path) {
+            remove_temp(&dir, &self.names.shared(file));
+        }
+    }
+
+    fn open_shared(
+        &mut self,
+        path: &RelPath,
+        file: u64,
+        flags: OFlags,
+    ) -> Result<(File, TempFile), Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let temp = self.names.shared(file);
+        let flags = flags | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&dir, &temp, flags, Mode::from_raw_mode(0o600))
+            .map_err(|error| failure("make a file beside it", error))?;
+        let file = File::from(fd);
+        let stat = regular(&file)?;
+        // Nobody but us knows the name beforehand, but it can be seen once it is there.
+        if stat.links > 1 || stat.meta.uid != rustix::process::geteuid().as_raw() {
+            let text = "its temporary file was replaced";
+            return Err(Failure::new(FailureKind::Confined, text));
+        }
+        Ok((file, TempFile { dir, temp, name, kept: false }))
+    }
+}
