@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::change::{Action, Change, NodeKind};
@@ -19,6 +20,8 @@ pub(crate) struct Board<'a> {
     monitor: &'a dyn Monitor,
     on_change: Option<ChangeSink>,
     pub throttle: Throttle,
+    /// Told to the one that opens lanes.
+    pub more_planned: Notify,
     state: Mutex<State>,
 }
 
@@ -42,7 +45,8 @@ impl<'a> Board<'a> {
         bwlimit: Option<u64>,
     ) -> Self {
         let throttle = Throttle::new(bwlimit);
-        Board { monitor, on_change, throttle, state: Mutex::default() }
+        let more_planned = Notify::new();
+        Board { monitor, on_change, throttle, more_planned, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -90,6 +94,16 @@ impl<'a> Board<'a> {
         state.planned_files += 1;
         state.planned_bytes += bytes;
         state.outcome.stats.differing_bytes += bytes;
+        self.more_planned.notify_one();
+    }
+
+    /// Files that are planned and not yet given to the target, and their bytes.
+    pub fn rest(&self) -> (u64, u64) {
+        let state = self.state();
+        (
+            state.planned_files.saturating_sub(state.given_files),
+            state.planned_bytes.saturating_sub(state.given_bytes),
+        )
     }
 
     /// No more files will be planned.

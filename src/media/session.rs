@@ -49,6 +49,8 @@ pub(crate) struct Ability {
     pub delta: bool,
     /// Large files can come or go in parts, over several lanes.
     pub parts: bool,
+    /// Lane 0 needs no connection of its own, and is there sooner.
+    pub shared_lane: bool,
     /// It is another machine.
     pub remote: bool,
     /// How many lanes make sense.

@@ -56,14 +56,22 @@ pub(crate) async fn run(
         queue.cut_large();
     }
     let (sender, mut opened) = mpsc::channel(1);
-    let open = open(source, target, lanes_max, queue, sender);
+    let open = open(source, target, lanes_max, queue, board, sender);
+    let relieved = Relieved::default();
+    let relieved = &relieved;
     let work = async {
         let mut running = FuturesUnordered::new();
         let mut opening = true;
         loop {
             tokio::select! {
                 lane = opened.recv(), if opening => match lane {
-                    Some((out, into)) => running.push(lane::run(out, into, rule, queue, board)),
+                    Some(Lane { shared, out, into }) => {
+                        if !shared {
+                            relieved.tell();
+                        }
+                        let relieved = shared.then_some(relieved);
+                        running.push(lane::run(out, into, rule, queue, board, relieved));
+                    }
                     None => opening = false,
                 },
                 Some(ended) = running.next(), if !running.is_empty() => {
@@ -81,25 +89,39 @@ pub(crate) async fn run(
     tokio::try_join!(open, work).map(drop)
 }
 
-/// Opens lanes while there is work for them. The first one waits for the first file; further ones
-/// come up beside it, for what waits beyond what those before can be given.
+/// What a lane is given before another one is opened beside it.
+const LANE_FILES: u64 = 64;
+const LANE_BYTES: u64 = 8 << 20;
+
+struct Lane {
+    /// It is on a connection that others need as well.
+    shared: bool,
+    out: SourceLane,
+    into: TargetLane,
+}
+
+/// Opens lanes while there is work for them. The first one comes as soon as anything is planned,
+/// if possible on a connection that is there already: on a long way a new one takes a dozen round
+/// trips. Further ones come side by side, for what is planned beyond what those before can be given.
 async fn open(
     source: &dyn Session,
     target: &dyn Session,
     lanes_max: usize,
     queue: &Queue,
-    opened: mpsc::Sender<(SourceLane, TargetLane)>,
+    board: &Board<'_>,
+    opened: mpsc::Sender<Lane>,
 ) -> Result<(), MediaError> {
+    let shared_lanes = u32::from(source.ability().shared_lane || target.ability().shared_lane);
     let mut opening = FuturesUnordered::new();
-    let mut numbers = 0..lanes_max as u32;
+    let mut numbers = 0..lanes_max as u32 + shared_lanes;
     loop {
         tokio::select! {
-            more = queue.wait_for_backlog(opening.len()), if !numbers.is_empty() => {
+            more = wait_for_work(queue, board, numbers.start), if !numbers.is_empty() => {
                 let Some(number) = numbers.next().filter(|_| more) else { return Ok(()) };
                 opening.push(async move {
                     let out = source.source_lane(number).await?;
                     let into = target.target_lane(number).await?;
-                    Ok::<_, MediaError>((out, into))
+                    Ok::<_, MediaError>(Lane { shared: number < shared_lanes, out, into })
                 });
             }
             Some(lane) = opening.next(), if !opening.is_empty() => {
@@ -109,6 +131,39 @@ async fn open(
             }
             else => return Ok(()),
         }
+    }
+}
+
+/// Waits until there is work for one more lane than `lanes`; `false` if no more comes.
+async fn wait_for_work(queue: &Queue, board: &Board<'_>, lanes: u32) -> bool {
+    let planned = async {
+        loop {
+            let (files, bytes) = board.rest();
+            let lanes = u64::from(lanes);
+            if files > lanes * LANE_FILES || files > 0 && bytes > lanes * LANE_BYTES {
+                return;
+            }
+            board.more_planned.notified().await;
+        }
+    };
+    tokio::select! {
+        () = planned => true,
+        () = queue.closed() => false,
+    }
+}
+
+/// Tells a lane on a shared connection that others have come up, and it can leave.
+#[derive(Default)]
+struct Relieved(tokio::sync::watch::Sender<bool>);
+
+impl Relieved {
+    fn tell(&self) {
+        self.0.send_replace(true);
+    }
+
+    async fn told(&self) {
+        // The sender is in our hand.
+        let _ = self.0.subscribe().wait_for(|told| *told).await;
     }
 }
 

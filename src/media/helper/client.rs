@@ -21,6 +21,8 @@ use crate::wire::message::{Ack, Answer, Facts, Piece, Reply, Request, ScanSpec};
 use crate::wire::tree::{Directory, ShardHead};
 
 const CALLS_LANE: u32 = u32::MAX;
+/// The lane on the connection of the scan and the calls.
+const SHARED_LANE: u32 = 0;
 
 /// The session of an endpoint with a helper.
 pub(crate) struct Helper {
@@ -61,8 +63,11 @@ impl Helper {
         Ok(opened.0)
     }
 
-    /// A stream over a connection of its own.
+    /// A stream over a connection of its own, save for the first one.
     async fn lane(&self, lane: u32) -> Result<Stream, MediaError> {
+        if lane == SHARED_LANE {
+            return self.stream(&*self.host, lane).await;
+        }
         let own = self.host.dedicated().await.map_err(|error| at_host(&self.link, error))?;
         self.stream(&*own, lane).await
     }
@@ -149,6 +154,7 @@ impl Session for Helper {
             whole_secs: false,
             delta: true,
             parts: true,
+            shared_lane: true,
             remote: true,
             lanes: self.connections,
         }
@@ -200,19 +206,27 @@ impl Session for Helper {
         Ok(TargetLane { pieces, acks })
     }
 
+    /// The stream comes up while the scan goes on; calls wait for it.
     async fn calls(&mut self) -> Result<Calls, MediaError> {
-        let stream = self.stream(&*self.host, CALLS_LANE).await?;
         let (calls, mut waiting) = calls_channel();
-        let (requests, receiver) = mpsc::channel(1);
-        let (callers, caller_receiver) = mpsc::channel(8);
-        tokio::spawn(async move {
+        let (link, host, command) = (self.link.clone(), self.host.clone(), self.command.clone());
+        let opening = self.opening.clone();
+        self.link.tasks.spawn(async move {
+            let opened = Stream::open(&link, &*host, &command, &opening, CALLS_LANE).await;
+            let stream = match opened {
+                Ok((stream, _)) => stream,
+                // Whoever calls sees the channel closed, and asks why.
+                Err(error) => return link.fail(error),
+            };
+            let (requests, receiver) = mpsc::channel(1);
+            let (callers, caller_receiver) = mpsc::channel(8);
+            stream.run(receiver, Request::Call, ToCallers(caller_receiver));
             while let Some((call, caller)) = waiting.recv().await {
                 if callers.send(caller).await.is_err() || requests.send(call).await.is_err() {
                     return;
                 }
             }
         });
-        stream.run(receiver, Request::Call, ToCallers(caller_receiver));
         Ok(calls)
     }
 }

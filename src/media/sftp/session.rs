@@ -189,6 +189,7 @@ impl Session for Sftp {
             whole_secs: true,
             delta: false,
             parts: false,
+            shared_lane: false,
             remote: true,
             lanes: self.connections,
         }

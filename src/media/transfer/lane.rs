@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, oneshot};
 
 use super::queue::Item;
-use super::split::{Ended, Split};
-use super::{Broken, Failed, Queue};
+use super::split::{Ended, Part, Split};
+use super::{Broken, Failed, Queue, Relieved, Work};
 use crate::media::board::Board;
 use crate::media::session::{SourceLane, TargetLane};
 use crate::wire::message::{Ack, FileHead, Job, PartHead, Piece, Side, Store};
@@ -27,23 +27,32 @@ const FROM_TARGET: Broken = Broken(Side::Target);
 /// A file or part that the source was asked for.
 struct Asked {
     ticket: u64,
-    item: Item,
+    item: Asking,
     /// Its pieces have begun, of a file with this many bytes.
     begun: Option<u64>,
     literal_bytes: u64,
 }
 
+enum Asking {
+    File(Work),
+    Part(Part),
+}
+
 impl Asked {
     fn path(&self) -> &RelPath {
         match &self.item {
-            Item::File(work) => &work.path,
-            Item::Part(part) => &part.split.path,
+            Asking::File(work) => &work.path,
+            Asking::Part(part) => &part.split.path,
         }
     }
 
-    /// What is still to come.
+    /// About what is still to come.
     fn rest_bytes(&self) -> u64 {
-        self.item.bytes().saturating_sub(self.literal_bytes)
+        let bytes = match &self.item {
+            Asking::File(work) => work.size,
+            Asking::Part(part) => part.bytes(),
+        };
+        bytes.saturating_sub(self.literal_bytes)
     }
 }
 
@@ -55,16 +64,17 @@ enum Waiter {
 
 type Waiting = Mutex<HashMap<u64, Waiter>>;
 
-/// Runs until no more work comes and everything is acknowledged.
+/// Runs until no more work comes (or, if `relieved` is given, until that is told) and everything
+/// is acknowledged.
 pub(super) async fn run(
     source: SourceLane,
     target: TargetLane,
     rule: MetaRule,
     queue: &Queue,
     board: &Board<'_>,
+    relieved: Option<&Relieved>,
 ) -> Result<(), Broken> {
     let stored = Waiting::default();
-    let (ended, joins) = mpsc::unbounded_channel();
     let forward = Forward {
         jobs: source.jobs,
         pieces: source.pieces,
@@ -72,20 +82,20 @@ pub(super) async fn run(
         rule,
         queue,
         board,
+        relieved,
         stored: &stored,
         asked: VecDeque::new(),
-        joins,
         unflushed: false,
         next_ticket: 0,
     };
-    tokio::try_join!(forward.run(), acknowledge(target.acks, &stored, ended, board)).map(drop)
+    tokio::try_join!(forward.run(), acknowledge(target.acks, &stored, queue, board)).map(drop)
 }
 
 /// Takes acknowledgements until the target closes, which is right only after everything came.
 async fn acknowledge(
     mut acks: mpsc::Receiver<Ack>,
     stored: &Waiting,
-    joins: mpsc::UnboundedSender<Ended>,
+    queue: &Queue,
     board: &Board<'_>,
 ) -> Result<(), Broken> {
     while let Some(Ack { ticket, result }) = acks.recv().await {
@@ -101,8 +111,7 @@ async fn acknowledge(
             }
             Some(Waiter::Part(split)) => {
                 if let Some(ended) = split.part_done(outcome) {
-                    // It is received as long as this lane runs.
-                    let _ = joins.send(ended);
+                    queue.end(ended);
                 }
             }
             // Of a file that was given up meanwhile nobody wants to know.
@@ -123,10 +132,9 @@ struct Forward<'a> {
     rule: MetaRule,
     queue: &'a Queue,
     board: &'a Board<'a>,
+    relieved: Option<&'a Relieved>,
     stored: &'a Waiting,
     asked: VecDeque<Asked>,
-    /// Files in parts whose last part was acknowledged here.
-    joins: mpsc::UnboundedReceiver<Ended>,
     /// Something was given to the target since it was last told to publish.
     unflushed: bool,
     next_ticket: u64,
@@ -140,7 +148,7 @@ impl Forward<'_> {
                 return self.flush().await;
             }
             tokio::select! {
-                Some(ended) = self.joins.recv() => self.end_split(ended).await?,
+                () = relieved(self.relieved), if open => open = false,
                 item = self.queue.next(), if open && self.has_room() => match item {
                     Some(item) => self.ask(item).await?,
                     None => open = false,
@@ -180,18 +188,25 @@ impl Forward<'_> {
         self.next_ticket
     }
 
-    async fn ask(&mut self, mut item: Item) -> Result<(), Broken> {
+    async fn ask(&mut self, item: Item) -> Result<(), Broken> {
+        let mut item = match item {
+            Item::Ended(ended) => return self.end_split(ended).await,
+            Item::Part(part) if part.split.has_failed() => {
+                if let Some(ended) = part.split.part_done(Ok(())) {
+                    self.queue.end(ended);
+                }
+                return Ok(());
+            }
+            Item::File(work) => Asking::File(work),
+            Item::Part(part) => Asking::Part(part),
+        };
         let ticket = self.ticket();
         let job = match &mut item {
-            Item::File(work) => {
+            Asking::File(work) => {
                 let signature = work.signature.take();
                 Job { ticket, path: work.path.clone(), signature, part: None }
             }
-            Item::Part(part) if part.split.has_failed() => {
-                let ended = part.split.part_done(Ok(()));
-                return self.end_splits(ended).await;
-            }
-            Item::Part(part) => {
+            Asking::Part(part) => {
                 let path = part.split.path.clone();
                 Job { ticket, path, signature: None, part: Some(part.index) }
             }
@@ -211,7 +226,7 @@ impl Forward<'_> {
         match piece {
             Piece::Whole { ticket, meta, digest, content } => {
                 let asked = self.current(ticket)?;
-                let Item::File(_) = asked.item else { return Err(FROM_SOURCE) };
+                let Asking::File(_) = asked.item else { return Err(FROM_SOURCE) };
                 let path = asked.path().clone();
                 let bytes = content.len();
                 self.board.throttle.pass(bytes).await;
@@ -222,7 +237,7 @@ impl Forward<'_> {
             }
             Piece::Begin { ticket, head } => {
                 let asked = self.current(ticket)?;
-                let Item::File(_) = asked.item else { return Err(FROM_SOURCE) };
+                let Asking::File(_) = asked.item else { return Err(FROM_SOURCE) };
                 asked.literal_bytes = 0;
                 asked.begun = Some(head.size);
                 let path = asked.path().clone();
@@ -241,7 +256,7 @@ impl Forward<'_> {
                 let asked = self.current(ticket)?;
                 let size = asked.begun.ok_or(FROM_SOURCE)?;
                 let literal_bytes = asked.literal_bytes;
-                if let Item::File(work) = &asked.item {
+                if let Asking::File(work) = &asked.item {
                     // What a delta saves counts as done.
                     let (path, saved_bytes) =
                         (work.path.clone(), size.saturating_sub(literal_bytes));
@@ -255,7 +270,8 @@ impl Forward<'_> {
                 if begun {
                     self.store(Store::Abort).await?;
                 }
-                self.give_up(failure).await
+                self.give_up(failure);
+                Ok(())
             }
             Piece::Part { ticket, head } => self.begin_part(ticket, head).await,
         }
@@ -265,14 +281,14 @@ impl Forward<'_> {
     fn finish(&mut self, ticket: u64, size: u64, literal_bytes: u64) {
         let Some(Asked { item, .. }) = self.asked.pop_front() else { return };
         let waiter = match item {
-            Item::File(work) => Waiter::File { result: work.result, size, literal_bytes },
-            Item::Part(part) => Waiter::Part(part.split),
+            Asking::File(work) => Waiter::File { result: work.result, size, literal_bytes },
+            Asking::Part(part) => Waiter::Part(part.split),
         };
         lock(self.stored).insert(ticket, waiter);
     }
 
-    async fn give_up(&mut self, failure: Failure) -> Result<(), Broken> {
-        let Some(Asked { item, .. }) = self.asked.pop_front() else { return Ok(()) };
+    fn give_up(&mut self, failure: Failure) {
+        let Some(Asked { item, .. }) = self.asked.pop_front() else { return };
         // Full is what a target is; a source that says so means something else.
         let kind = match failure.kind {
             FailureKind::Full => FailureKind::Other,
@@ -280,20 +296,20 @@ impl Forward<'_> {
         };
         let failed = Failed { side: Side::Source, failure: Failure { kind, ..failure } };
         match item {
-            Item::File(work) => {
+            Asking::File(work) => {
                 let _ = work.result.send(Err(failed));
-                Ok(())
             }
-            Item::Part(part) => {
-                let ended = part.split.part_done(Err(failed));
-                self.end_splits(ended).await
+            Asking::Part(part) => {
+                if let Some(ended) = part.split.part_done(Err(failed)) {
+                    self.queue.end(ended);
+                }
             }
         }
     }
 
     async fn begin_part(&mut self, ticket: u64, head: PartHead) -> Result<(), Broken> {
         let asked = self.current(ticket)?;
-        let Item::Part(part) = &asked.item else { return Err(FROM_SOURCE) };
+        let Asking::Part(part) = &asked.item else { return Err(FROM_SOURCE) };
         if let Err(failure) = part.split.accept(head) {
             // What still comes of it finds the file failed, and is not published.
             part.split.fail(Failed { side: Side::Source, failure });
@@ -302,13 +318,6 @@ impl Forward<'_> {
         asked.literal_bytes = 0;
         asked.begun = Some(head.size);
         self.store(Store::Part { ticket, path, file, index, size: head.size }).await
-    }
-
-    async fn end_splits(&mut self, ended: Option<Ended>) -> Result<(), Broken> {
-        match ended {
-            Some(ended) => self.end_split(ended).await,
-            None => Ok(()),
-        }
     }
 
     /// Has a file published whose parts are all there, or what there is of it removed.
@@ -338,6 +347,13 @@ impl Forward<'_> {
         self.unflushed |=
             matches!(piece, Store::Whole { .. } | Store::End { .. } | Store::Join { .. });
         self.target.send(piece).await.map_err(|_| FROM_TARGET)
+    }
+}
+
+async fn relieved(by: Option<&Relieved>) {
+    match by {
+        Some(relieved) => relieved.told().await,
+        None => std::future::pending().await,
     }
 }
 

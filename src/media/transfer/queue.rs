@@ -7,36 +7,23 @@ use std::sync::{Arc, PoisonError};
 use tokio::sync::{Mutex, Notify, mpsc};
 
 use super::Work;
-use super::split::{self, Part};
+use super::split::{self, Ended, Part};
 use crate::wire::path::RelPath;
 
 /// Items that may wait.
 const WAITING_MAX: usize = 512;
-
-/// As long as a lane comes up, so much is kept for it: only what exceeds it calls for another.
-const LANE_ITEMS: usize = 64;
-const LANE_BYTES: u64 = 8 << 20;
 
 /// What a lane takes.
 #[derive(Debug)]
 pub(super) enum Item {
     File(Work),
     Part(Part),
-}
-
-impl Item {
-    /// About how much is to be moved.
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Item::File(work) => work.size,
-            Item::Part(part) => part.bytes(),
-        }
-    }
+    /// All parts of a file have ended.
+    Ended(Ended),
 }
 
 struct Shared {
     waiting: AtomicUsize,
-    waiting_bytes: AtomicU64,
     /// Large files are cut.
     cutting: AtomicBool,
     /// Files cut so far.
@@ -57,22 +44,29 @@ pub(crate) struct QueueSender {
 
 /// Where lanes take work from.
 pub(crate) struct Queue {
-    items: Mutex<mpsc::Receiver<Item>>,
+    ways_out: Mutex<WaysOut>,
+    ended: mpsc::UnboundedSender<Ended>,
     shared: Arc<Shared>,
+}
+
+struct WaysOut {
+    items: mpsc::Receiver<Item>,
+    ended: mpsc::UnboundedReceiver<Ended>,
 }
 
 pub(crate) fn queue() -> (QueueSender, Queue) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let shared = Arc::new(Shared {
         waiting: AtomicUsize::new(0),
-        waiting_bytes: AtomicU64::new(0),
         cutting: AtomicBool::new(false),
         cut_files: AtomicU64::new(0),
         whole: std::sync::Mutex::default(),
         added: Notify::new(),
         emptied: Notify::new(),
     });
-    let queue = Queue { items: Mutex::new(receiver), shared: shared.clone() };
+    let (ended, ended_receiver) = mpsc::unbounded_channel();
+    let ways_out = Mutex::new(WaysOut { items: receiver, ended: ended_receiver });
+    let queue = Queue { ways_out, ended, shared: shared.clone() };
     (QueueSender { items: Some(sender), shared }, queue)
 }
 
@@ -93,7 +87,6 @@ impl QueueSender {
 
     async fn push_item(&self, item: Item) -> bool {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
-        self.shared.waiting_bytes.fetch_add(item.bytes(), Ordering::AcqRel);
         let sent = match &self.items {
             Some(sender) => sender.send(item).await.is_ok(),
             None => false,
@@ -131,12 +124,23 @@ impl Queue {
         whole.insert(path.clone());
     }
 
+    /// Has any lane finish a file whose parts have ended.
+    pub(super) fn end(&self, ended: Ended) {
+        // The receiver is in our hand.
+        let _ = self.ended.send(ended);
+    }
+
     /// What is next; `None` when no more comes. Dropping the future loses nothing.
     pub(super) async fn next(&self) -> Option<Item> {
-        let item = self.items.lock().await.recv().await;
-        match &item {
-            Some(item) => {
-                self.shared.waiting_bytes.fetch_sub(item.bytes(), Ordering::AcqRel);
+        let mut ways_out = self.ways_out.lock().await;
+        let WaysOut { items, ended } = &mut *ways_out;
+        let item = tokio::select! {
+            biased;
+            Some(ended) = ended.recv() => return Some(Item::Ended(ended)),
+            item = items.recv() => item,
+        };
+        match item {
+            Some(_) => {
                 if self.shared.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.shared.emptied.notify_waiters();
                 }
@@ -163,23 +167,15 @@ impl Queue {
         self.shared.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Waits until there is work for one more lane while `opening` others come up; `false` if no
-    /// more comes.
-    pub async fn wait_for_backlog(&self, opening: usize) -> bool {
+    /// Waits until no more comes.
+    pub async fn closed(&self) {
         loop {
             let added = self.shared.added.notified();
-            let waiting = self.shared.waiting.load(Ordering::Acquire);
-            let waiting_bytes = self.shared.waiting_bytes.load(Ordering::Acquire);
-            if waiting > opening * LANE_ITEMS
-                || waiting > 0 && waiting_bytes > opening as u64 * LANE_BYTES
-            {
-                return true;
-            }
             // The lock is free whenever no lane waits in it; then the queue tells of its end.
-            if let Ok(items) = self.items.try_lock()
-                && items.is_closed()
+            if let Ok(ways_out) = self.ways_out.try_lock()
+                && ways_out.items.is_closed()
             {
-                return false;
+                return;
             }
             added.await;
         }

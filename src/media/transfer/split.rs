@@ -50,6 +50,7 @@ impl Part {
 }
 
 /// What is left to be done when all parts have ended.
+#[derive(Debug)]
 pub(super) struct Ended {
     pub split: Arc<Split>,
     /// What the file is like, if all parts of it are there.
