@@ -8,5 +8,6 @@ mod fixture;
 mod guards;
 mod hostile;
 mod model;
+mod parts;
 mod rights;
 mod tree;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use blake3::hazmat::HasherExt;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncWriteExt, DuplexStream};
@@ -15,11 +16,12 @@ use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, S
 use transhume::media::{Endpoint, MediaError, Options, Outcome, sync};
 use transhume::wire::hello::Hello;
 use transhume::wire::message::{
-    Ack, Answer, Call, Content, Facts, FileHead, Op, Open, Piece, Reply, Request, Side, Store,
+    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Op, Open, PART_BYTES,
+    PartHead, Piece, Reply, Request, Side, Store,
 };
 use transhume::wire::stream::{FrameQueue, ReplyDecoder, RequestDecoder};
 use transhume::wire::tree::{
-    Digest, DirectoryPart, Entry, FailureKind, Meta, Node, RunId, ShardHead,
+    Digest, DirectoryPart, Entry, Failure, FailureKind, Meta, Node, RunId, ShardHead,
 };
 use transhume::wire::{Blob, Frame, FrameKind, Frames, List, Name, RelPath};
 
@@ -332,6 +334,117 @@ async fn content_that_is_not_what_its_hash_says_is_not_published() {
         assert_eq!(std::fs::read(pair.target.join("kept")).unwrap(), b"kept");
         untouched(&pair);
     }
+}
+
+/// A source with one file of four parts, all zeros; `lie` may change what it tells of one.
+fn in_parts(lie: impl Fn(u32, &mut PartHead, &mut Digest) + Send + Sync + 'static) -> Liar {
+    const SIZE: u64 = 4 * PART_BYTES;
+    let zeros = vec![0; PART_BYTES as usize];
+    let meta = Meta { mode: 0o644, ..Meta::default() };
+    let large = Entry {
+        name: Name::new(b"large").unwrap(),
+        node: Node::File { size: SIZE, meta, content: None },
+    };
+    Liar(Arc::new(move |request| match request {
+        Request::Open(_) => {
+            let facts = Facts { exists: true, privileged: false, path: Blob::default() };
+            vec![Say::Reply(Reply::Opened(Ok(facts)))]
+        }
+        Request::Scan(_) => one_file(),
+        Request::Verdict(_) => {
+            vec![Say::Reply(content(vec![directory("", vec![large.clone()])]))]
+        }
+        Request::Read(Job { ticket, part: Some(index), .. }) => {
+            let (ticket, at) = (*ticket, u64::from(*index) * PART_BYTES);
+            let mut hasher = blake3::Hasher::new();
+            let chaining = hasher.set_input_offset(at).update(&zeros).finalize_non_root();
+            let mut head = PartHead { meta, size: SIZE, inode: 1, changed: (0, 0) };
+            let mut digest = Digest(chaining);
+            lie(*index, &mut head, &mut digest);
+            let chunks = zeros.chunks(CHUNK_BYTES_MAX).map(Bytes::copy_from_slice);
+            let begin = std::iter::once(Piece::Part { ticket, head });
+            let pieces =
+                begin.chain(chunks.map(Piece::Chunk)).chain([Piece::End { ticket, digest }]);
+            pieces.map(|piece| Say::Reply(Reply::Piece(piece))).collect()
+        }
+        // Whole it cannot be had.
+        Request::Read(Job { ticket, .. }) => {
+            let failure = Failure::new(FailureKind::Changed, "no");
+            vec![Say::Reply(Reply::Piece(Piece::Failed { ticket: *ticket, failure }))]
+        }
+        Request::Store(_) | Request::Call(_) => Vec::new(),
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parts_that_do_not_make_one_file_are_not_published() {
+    type Lie = fn(u32, &mut PartHead, &mut Digest);
+    let lies: [(&str, Lie, bool); 6] = [
+        ("the truth", |_, _, _| {}, true),
+        ("a wrong digest", |index, _, digest| digest.0[0] ^= u8::from(index == 2), false),
+        ("another inode", |index, head, _| head.inode += u64::from(index == 3), false),
+        ("another state", |index, head, _| head.changed.1 += u32::from(index == 1), false),
+        ("another size", |_, head, _| head.size = u64::MAX, false),
+        (
+            "the digest of another part",
+            |index, _, digest| {
+                if index == 1 {
+                    let content = vec![0; PART_BYTES as usize];
+                    *digest = Digest(blake3::Hasher::new().update(&content).finalize_non_root());
+                }
+            },
+            false,
+        ),
+    ];
+    for (what, lie, well) in lies {
+        let pair = pair();
+        let source = Endpoint::helper(Arc::new(in_parts(lie)), Command::new(["helper"]), "/srv", 2);
+        let target = Endpoint::local(&pair.target);
+        let monitor = Recorder::default();
+        let outcome = sync(&source, &target, &Options::default(), &monitor).await.unwrap();
+        assert_eq!(outcome.problems_total, u64::from(!well), "{what}: {:?}", outcome.problems);
+        if well {
+            let zeros = vec![0; 4 * PART_BYTES as usize];
+            assert!(std::fs::read(pair.target.join("large")).unwrap() == zeros);
+        } else {
+            untouched(&pair);
+        }
+        assert_eq!(leftovers(&pair.target), [""; 0], "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_helper_writes_parts_nowhere_but_into_its_own_temporary_file() {
+    let pair = pair();
+    let outside = pair.dir.path().join("outside");
+    std::fs::write(outside.join("victim"), "victim").unwrap();
+    let part = |ticket, path, index, size| {
+        let digest = Digest(*blake3_of(b"evil"));
+        let begin = Store::Part { ticket, path, file: ticket, index, size };
+        [begin, Store::Chunk(Bytes::from_static(b"evil")), Store::End { digest }]
+            .map(Request::Store)
+    };
+    // The names that the temporary files of this run will have.
+    let temp = |file| pair.target.join(format!(".transhume-0000000000000001-4294967294.{file}"));
+    symlink(outside.join("victim"), temp(1)).unwrap();
+    std::fs::hard_link(outside.join("victim"), temp(2)).unwrap();
+    let meta = Meta { mode: 0o644, ..Meta::default() };
+    let join = Store::Join { ticket: 6, path: path("new"), file: 6, meta, size: 4 };
+    let requests = [
+        part(1, path("new"), 0, 4),
+        part(2, path("new"), 0, 4),
+        // Behind the end, more than announced, out of the root.
+        part(3, path("new"), u32::MAX, 4),
+        part(4, path("new"), 0, 3),
+        part(5, RelPath::root(), 0, 4),
+    ];
+    let requests = requests.into_iter().flatten().chain([Request::Store(join)]).collect();
+    let replies = ask(&pair.target, requests, 6).await;
+    for reply in &replies {
+        assert!(matches!(reply, Reply::Ack(Ack { result: Err(_), .. })), "{reply:?}");
+    }
+    assert_eq!(std::fs::read(outside.join("victim")).unwrap(), b"victim");
+    assert!(!pair.target.join("new").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
