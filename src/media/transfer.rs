@@ -1,6 +1,7 @@
 //! Moves the content of files: work in, results out. Lanes run side by side, each a way out of
-//! the source joined to a way into the target; more are opened while work waits. What is under
-//! way on a lane is bounded in files and in bytes.
+//! the source joined to a way into the target; more are opened for what is planned beyond what
+//! those that are there can be given. Large files are cut into parts, which all lanes share. What
+//! is under way on a lane is bounded in files and in bytes.
 
 mod lane;
 mod queue;
