@@ -74,8 +74,9 @@ impl Started<'_> {
         let Started { hands, before, files, after } = self;
         hands.ops_done(before).await?;
         hands.transfer(files).await?;
-        let (dirs, others): (Vec<Op>, Vec<Op>) =
-            after.into_iter().partition(|op| matches!(op, Op::SetDir { .. }));
+        let (dirs, others): (Vec<Op>, Vec<Op>) = after
+            .into_iter()
+            .partition(|op| matches!(op, Op::SetDir { .. } | Op::SetDirTime { .. }));
         let others = hands.send_ops(others).await?;
         hands.ops_done(others).await?;
         let dirs = hands.send_ops(dirs.into_iter().rev().collect()).await?;

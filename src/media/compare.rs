@@ -109,9 +109,9 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
         Some(present) => meta_differs(wanted, present),
         None => Differs { mode: true, ..Differs::default() },
     };
-    let usable = target.meta.is_some_and(|meta| meta.mode & 0o700 == 0o700);
+    let usable = target.meta.is_some_and(is_usable);
     if touched && !usable {
-        plan.before.insert(0, Op::MakeDir { path: source.path.clone() });
+        plan.before.insert(0, Op::MakeDir { path: source.path.clone(), meta: wanted });
     }
     if touched || differs.any() {
         plan.after.push(Op::SetDir { path: source.path.clone(), meta: wanted });
@@ -126,18 +126,29 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
     plan
 }
 
-/// A directory that only the source has; its parent's plan makes it.
+/// A directory that only the source has; its parent's plan has made room for it.
 pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
     let mut plan = Plan { problems: source.problems.clone(), ..Plan::default() };
+    let Directory { path, meta, .. } = source;
+    // One that cannot be opened has no place yet: the next pass may see what it is.
+    let Some(meta) = *meta else { return plan };
+    plan.before.push(Op::MakeDir { path: path.clone(), meta });
     for one in &source.entries {
         if let Ok(path) = source.path.join(&one.name) {
             entry(&mut plan, path, &one.node, None, rules);
         }
     }
-    if let Some(meta) = source.meta {
-        plan.after.push(Op::SetDir { path: source.path.clone(), meta });
-    }
+    plan.after.push(if is_usable(meta) {
+        Op::SetDirTime { path: path.clone(), mtime: meta.mtime }
+    } else {
+        Op::SetDir { path: path.clone(), meta }
+    });
     plan
+}
+
+/// Whether its owner can do everything in a directory.
+fn is_usable(meta: Meta) -> bool {
+    meta.mode & 0o700 == 0o700
 }
 
 /// A directory that only the target has.
@@ -283,7 +294,6 @@ fn dir(plan: &mut Plan, path: RelPath, target: Option<&Node>) {
         None => {}
     }
     plan.changes.push(change(&path, NodeKind::Dir, Action::Create, None));
-    plan.before.push(Op::MakeDir { path });
 }
 
 fn change(path: &RelPath, node: NodeKind, action: Action, link_text: Option<Vec<u8>>) -> Change {

@@ -96,6 +96,12 @@ impl Root {
     }
 }
 
+/// A handle of the directory `name` in `parent`.
+fn step(parent: impl AsFd, name: &Name) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty())
+}
+
 fn has_openat2(fd: &OwnedFd) -> bool {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::openat2(fd, c".", flags, Mode::empty(), ResolveFlags::BENEATH).is_ok()
@@ -133,8 +139,12 @@ impl Dirs {
         if self.open.len() >= CACHED_DIRS_MAX {
             self.open.clear();
         }
-        let fd = self.root.handle(path).map_err(|error| failure("open its directory", error))?;
-        let fd = Arc::new(fd);
+        let opened = match path.split().and_then(|(dir, name)| Some((self.open.get(&dir)?, name))) {
+            // One step from a handle is cheaper than the whole way, and as safe.
+            Some((parent, name)) => step(parent, &name),
+            None => self.root.handle(path),
+        };
+        let fd = Arc::new(opened.map_err(|error| failure("open its directory", error))?);
         self.open.insert(path.clone(), fd.clone());
         Ok(fd)
     }

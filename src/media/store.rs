@@ -32,13 +32,7 @@ const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
 
 /// Stores files until no more come or nobody takes the acknowledgements. What was complete by
 /// then is published, what was not is removed.
-pub(crate) fn run(
-    root: Arc<Root>,
-    names: TempNames,
-    mut pieces: mpsc::Receiver<Store>,
-    acks: mpsc::Sender<Ack>,
-) {
-    let mut storer = Storer::new(root, names);
+pub(crate) fn run(mut storer: Storer, mut pieces: mpsc::Receiver<Store>, acks: mpsc::Sender<Ack>) {
     while let Some(piece) = pieces.blocking_recv() {
         storer.take(piece);
         while let Some(ack) = storer.acks.pop_front() {
@@ -48,9 +42,7 @@ pub(crate) fn run(
             }
         }
     }
-    storer.abort();
-    storer.flush();
-    for ack in storer.acks.drain(..) {
+    for ack in storer.finish() {
         // Whoever asked is usually gone by now.
         let _ = acks.blocking_send(ack);
     }
@@ -113,7 +105,8 @@ fn remove_temp(dir: &OwnedFd, temp: &[u8]) {
     let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
 }
 
-struct Storer {
+/// Stores files one after the other.
+pub(crate) struct Storer {
     dirs: Dirs,
     names: TempNames,
     writing: Option<Writing>,
@@ -122,11 +115,12 @@ struct Storer {
     ready_since: Option<Instant>,
     /// Renamed, but the renaming is not durable yet.
     published: Vec<u64>,
-    acks: VecDeque<Ack>,
+    /// For whoever takes them.
+    pub acks: VecDeque<Ack>,
 }
 
 impl Storer {
-    fn new(root: Arc<Root>, names: TempNames) -> Self {
+    pub fn new(root: Arc<Root>, names: TempNames) -> Self {
         Storer {
             dirs: Dirs::new(root),
             names,
@@ -139,7 +133,7 @@ impl Storer {
         }
     }
 
-    fn take(&mut self, piece: Store) {
+    pub fn take(&mut self, piece: Store) {
         match piece {
             Store::Whole { ticket, path, meta, digest, content } => {
                 self.abort();
@@ -310,8 +304,15 @@ impl Storer {
         result
     }
 
+    /// Nothing more comes: publishes what is complete, removes what is not.
+    pub fn finish(mut self) -> impl Iterator<Item = Ack> {
+        self.abort();
+        self.flush();
+        self.acks.into_iter()
+    }
+
     /// Gives up: nothing more becomes visible.
-    fn discard(&mut self) {
+    pub fn discard(&mut self) {
         self.abort();
         for ready in self.ready.drain(..) {
             remove_temp(&ready.dir, &ready.temp);

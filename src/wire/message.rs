@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Blob, List};
 use super::path::{Name, PATH_BYTES_MAX, RelPath};
 use super::tree::{
-    Digest, DirectoryPart, Failure, LINK_BYTES_MAX, Meta, MetaRule, RunId, ShardHead,
+    Digest, DirectoryPart, Failure, LINK_BYTES_MAX, Meta, MetaRule, Mtime, RunId, ShardHead,
 };
 
 /// The largest file that travels whole, in one piece.
@@ -185,10 +185,11 @@ pub enum Call {
 /// A change on the target that needs no content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
-    /// Makes a directory that only its owner can use until [`Op::SetDir`]; one that is there is
-    /// made usable.
+    /// Makes a directory with the owner and mode of `meta`, and in any case usable for its owner;
+    /// one that is there is only made usable.
     MakeDir {
         path: RelPath,
+        meta: Meta,
     },
     /// Makes or replaces a symlink.
     Link {
@@ -208,6 +209,11 @@ pub enum Op {
         path: RelPath,
         meta: Meta,
     },
+    /// Gives a directory that this pass made its time, when all that is in it is there.
+    SetDirTime {
+        path: RelPath,
+        mtime: Mtime,
+    },
     /// Removes what is no directory.
     Remove {
         path: RelPath,
@@ -226,11 +232,12 @@ pub enum Op {
 impl Op {
     pub fn path(&self) -> &RelPath {
         match self {
-            Op::MakeDir { path }
+            Op::MakeDir { path, .. }
             | Op::Link { path, .. }
             | Op::SetFile { path, .. }
             | Op::SetLink { path, .. }
             | Op::SetDir { path, .. }
+            | Op::SetDirTime { path, .. }
             | Op::Remove { path }
             | Op::RemoveDir { path }
             | Op::Sweep { path, .. } => path,

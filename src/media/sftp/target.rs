@@ -15,7 +15,7 @@ use crate::media::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Store, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, Response, StatusCode, free_bytes, open_flags};
-use crate::wire::tree::{Digest, Failure, FailureKind, Meta, OWNER_UNCHANGED};
+use crate::wire::tree::{Digest, Failure, FailureKind, Meta, Mtime, OWNER_UNCHANGED};
 
 /// Files under way at once.
 const FILES_AHEAD_MAX: usize = 64;
@@ -327,10 +327,10 @@ pub(super) fn owner(meta: Meta) -> Option<(u32, u32)> {
 
 /// Mode and time; the protocol wants an access time with it.
 pub(super) fn mode_and_time(meta: Meta) -> Attrs {
-    Attrs { mode: Some(meta.mode), ..time(meta) }
+    Attrs { mode: Some(meta.mode), ..time(meta.mtime) }
 }
 
-pub(super) fn time(meta: Meta) -> Attrs {
-    let secs = meta.mtime.secs.clamp(0, i64::from(u32::MAX)) as u32;
+pub(super) fn time(mtime: Mtime) -> Attrs {
+    let secs = mtime.secs.clamp(0, i64::from(u32::MAX)) as u32;
     Attrs { times: Some((secs, secs)), ..Attrs::default() }
 }

@@ -47,7 +47,8 @@ fn file_head() -> impl Strategy<Value = FileHead> {
 fn op() -> impl Strategy<Value = Op> {
     let text = prop::collection::vec(any::<u8>(), 0..20).prop_map(Blob);
     prop_oneof![
-        path().prop_map(|path| Op::MakeDir { path }),
+        (path(), meta()).prop_map(|(path, meta)| Op::MakeDir { path, meta }),
+        (path(), meta()).prop_map(|(path, meta)| Op::SetDirTime { path, mtime: meta.mtime }),
         (path(), meta(), text).prop_map(|(path, meta, text)| Op::Link { path, meta, text }),
         (path(), meta()).prop_map(|(path, meta)| Op::SetDir { path, meta }),
         (path(), name()).prop_map(|(path, name)| Op::Sweep { path, name }),
@@ -250,7 +251,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
     };
     let exclude = List(vec![Blob(b"/cache/**".to_vec())]);
     let ops = vec![
-        Op::MakeDir { path: path.clone() },
+        Op::MakeDir { path: path.clone(), meta: Meta::default() },
         Op::Link { path: path.clone(), meta, text: Blob(b"../b".to_vec()) },
         Op::RemoveDir { path: path.clone() },
         Op::Sweep { path: path.clone(), name: name.clone() },

@@ -33,9 +33,8 @@ impl Host for Near {
         if command.argv()[0] != "helper" {
             return Local::new().spawn(command).await;
         }
-        let (stdin, input) = tokio::io::duplex(64 * 1024);
-        let (output, stdout) = tokio::io::duplex(64 * 1024);
-        let served = tokio::spawn(helper::serve(input, output));
+        let ((stdin, input), (stdout, output)) = (pipe(), pipe());
+        let served = tokio::task::spawn_blocking(move || helper::serve(input, output));
         Ok(Process::new(Box::pin(stdin), Box::pin(stdout), async move {
             let code = match served.await {
                 Ok(Ok(())) => 0,
@@ -65,6 +64,13 @@ impl Host for Near {
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
         Ok(Arc::new(Near))
     }
+}
+
+/// Our end of a stream, and the one that a helper blocks on.
+fn pipe() -> (tokio::net::UnixStream, std::os::unix::net::UnixStream) {
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    (tokio::net::UnixStream::from_std(near).unwrap(), far)
 }
 
 /// How the two sides of a pass are reached.

@@ -421,8 +421,9 @@ async fn a_helper_follows_no_symlink_out_of_its_root_whatever_it_is_asked() {
     let before = read(&outside);
     let meta = Meta { mode: 0o777, ..Meta::default() };
     let ops = vec![
-        Op::MakeDir { path: path("link/new") },
-        Op::MakeDir { path: path("link") },
+        Op::MakeDir { path: path("link/new"), meta },
+        Op::MakeDir { path: path("link"), meta },
+        Op::SetDirTime { path: path("link/new"), mtime: meta.mtime },
         Op::Link { path: path("link/new"), meta, text: Blob(b"x".to_vec()) },
         Op::SetFile { path: path("link/victim"), meta },
         Op::SetFile { path: path("leaf"), meta },
