@@ -62,6 +62,7 @@ mod store;
 mod sync;
 mod temp;
 mod throttle;
+mod trail;
 mod transfer;
 
 pub use change::{Action, Change, Differs, NodeKind};

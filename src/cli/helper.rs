@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::fd::AsFd;
 
 use clap::Subcommand;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Exit, Failure};
 use crate::error::one_line;
@@ -78,6 +79,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
 /// Blocks: nothing else happens in this process. The descriptors themselves, because the standard
 /// streams have buffers of their own and break what is written into lines.
 fn serve_files() -> Result<(), WireError> {
+    let limit = getrlimit(Resource::Nofile);
+    // Handles of directories are kept. If there may be no more, fewer are.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     tokio::task::block_in_place(|| media::helper::serve(input, output))

@@ -13,30 +13,31 @@ use super::failure::failure;
 use super::read::regular;
 use super::root::{Dirs, StatKind, stat_at, stat_open};
 use super::temp::{self, TempNames};
-use crate::wire::message::{Answer, Call, Op};
+use crate::wire::message::{Answer, Call, Op, Results};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Failure, FailureKind, Meta, Mtime, OWNER_UNCHANGED};
 
 /// What the owner of a directory needs to work in it.
 const USABLE: u32 = 0o700;
 
-/// What a stream of calls works with.
-pub(crate) struct Changer {
-    dirs: Dirs,
-    names: TempNames,
+/// Works with the handles and names of the thread that it is on.
+pub(crate) struct Changer<'a> {
+    pub dirs: &'a mut Dirs,
+    pub names: &'a mut TempNames,
 }
 
-impl Changer {
-    pub fn new(dirs: Dirs, names: TempNames) -> Self {
-        Changer { dirs, names }
-    }
-
+impl Changer<'_> {
     pub fn answer(&mut self, call: Call) -> Answer {
         match call {
-            Call::Apply(ops) => Answer::Applied(ops.0.iter().map(|op| self.apply(op)).collect()),
+            Call::Apply(ops) => Answer::Applied(self.apply_all(&ops.0)),
             Call::Signature(path) => Answer::Signature(self.signature(&path)),
             Call::Sync => Answer::Synced(self.dirs.root().sync()),
         }
+    }
+
+    /// What came of each, in order.
+    pub fn apply_all(&mut self, ops: &[Op]) -> Results {
+        ops.iter().map(|op| self.apply(op)).collect()
     }
 
     fn signature(&mut self, path: &RelPath) -> Result<bytes::Bytes, Failure> {
@@ -72,28 +73,20 @@ impl Changer {
         }
         let (dir, name) = self.dirs.parent(path)?;
         let mode = meta.mode | USABLE;
-        let made = match rustix::fs::mkdirat(&dir, name.as_bytes(), Mode::from_raw_mode(mode)) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
+        match rustix::fs::mkdirat(&dir, name.as_bytes(), Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failure("make the directory", error)),
-        };
+        }
         let stat = stat_at(&dir, name.as_bytes()).map_err(|error| failure("look at it", error))?;
         if stat.kind != StatKind::Dir {
             return Err(Failure::new(FailureKind::Confined, "something else is in the way"));
         }
-        if made {
-            return self.complete_dir(path, stat.meta, Meta { mode, ..meta });
-        }
-        if stat.meta.mode & USABLE != USABLE && !rustix::process::geteuid().is_root() {
-            let handle = self.dirs.dir(path)?;
-            chmod_dir(&handle, stat.meta.mode | USABLE)?;
-        }
-        Ok(())
+        self.own_dir(path, stat.meta, Meta { mode, ..meta })
     }
 
-    /// Gives a new directory what the process's umask, or its parent's group or default rights,
-    /// made different from what is wanted. Mostly nothing.
-    fn complete_dir(&mut self, path: &RelPath, made: Meta, wanted: Meta) -> Result<(), Failure> {
+    /// Gives a directory what the process's umask, or its parent's group or default rights, made
+    /// different from what is wanted. Mostly nothing.
+    fn own_dir(&mut self, path: &RelPath, made: Meta, wanted: Meta) -> Result<(), Failure> {
         let (uid, gid) = owner(wanted);
         let owned = uid.is_none_or(|uid| uid.as_raw() == made.uid)
             && gid.is_none_or(|gid| gid.as_raw() == made.gid);

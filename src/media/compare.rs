@@ -25,11 +25,15 @@ pub(crate) struct Rules {
 /// What is to be done about one directory, in this order.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Makes room and directories.
-    pub before: Vec<Op>,
+    /// Makes the directory, unless it is there, and lets it be worked in.
+    pub make: Option<Op>,
+    /// Makes room for directories; symlinks, modes and times of what is in it.
+    pub ops: Vec<Op>,
     pub files: Vec<Transfer>,
-    /// Symlinks, modes and times; the directory's own come last.
-    pub after: Vec<Op>,
+    /// The directory's own mode and time, for when all that is in it is there.
+    pub last: Option<Op>,
+    /// Something makes room for a directory: nothing later may be done before that.
+    pub clears: bool,
     /// For the end of the pass, when what is in the way is gone.
     pub conflicts: Vec<Conflict>,
     pub deletions: Vec<Deletion>,
@@ -81,13 +85,14 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
     let Some(wanted) = source.meta else { return plan };
     // What could not be read may be there after all.
     let delete = rules.delete && source.problems.is_empty();
-    let mut removes = !target.leftovers.is_empty();
+    let (mut removes, mut new_dirs) = (!target.leftovers.is_empty(), false);
     for pair in merge(&source.entries, &target.entries) {
         let name = pair.0.or(pair.1).map(|entry| &entry.name);
         let Some(Ok(path)) = name.map(|name| source.path.join(name)) else { continue };
         match pair {
             (Some(one), other) => {
                 let other = other.map(|entry| &entry.node);
+                new_dirs |= one.node == Node::Dir && other != Some(&Node::Dir);
                 entry(&mut plan, path, &one.node, other, rules);
             }
             (None, Some(Entry { node: Node::Dir, .. })) => removes |= delete,
@@ -104,17 +109,17 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
         }
     }
     leftovers(&mut plan, target);
-    let touched = !plan.before.is_empty() || !plan.files.is_empty() || !plan.after.is_empty();
+    let touched = new_dirs || !plan.files.is_empty() || !plan.ops.is_empty();
     let differs = match target.meta {
         Some(present) => meta_differs(wanted, present),
         None => Differs { mode: true, ..Differs::default() },
     };
     let usable = target.meta.is_some_and(is_usable);
     if touched && !usable {
-        plan.before.insert(0, Op::MakeDir { path: source.path.clone(), meta: wanted });
+        plan.make = Some(Op::MakeDir { path: source.path.clone(), meta: wanted });
     }
     if touched || differs.any() {
-        plan.after.push(Op::SetDir { path: source.path.clone(), meta: wanted });
+        plan.last = Some(Op::SetDir { path: source.path.clone(), meta: wanted });
     }
     if differs.any() {
         plan.changes.push(change(&source.path, NodeKind::Dir, Action::Adjust(differs), None));
@@ -132,13 +137,13 @@ pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
     let Directory { path, meta, .. } = source;
     // One that cannot be opened has no place yet: the next pass may see what it is.
     let Some(meta) = *meta else { return plan };
-    plan.before.push(Op::MakeDir { path: path.clone(), meta });
+    plan.make = Some(Op::MakeDir { path: path.clone(), meta });
     for one in &source.entries {
         if let Ok(path) = source.path.join(&one.name) {
             entry(&mut plan, path, &one.node, None, rules);
         }
     }
-    plan.after.push(if is_usable(meta) {
+    plan.last = Some(if is_usable(meta) {
         Op::SetDirTime { path: path.clone(), mtime: meta.mtime }
     } else {
         Op::SetDir { path: path.clone(), meta }
@@ -236,7 +241,7 @@ fn file(
                 plan.files.push(Transfer { delta, ..new });
             } else if differs.any() {
                 plan.changes.push(change(&path, NodeKind::File, Action::Adjust(differs), None));
-                plan.after.push(Op::SetFile { path, meta });
+                plan.ops.push(Op::SetFile { path, meta });
             }
         }
         Some(Node::Dir) => {
@@ -268,10 +273,10 @@ fn link(
             differs.content = text != old_text;
             if differs.content {
                 plan.changes.push(change(Action::Update(differs)));
-                plan.after.push(op);
+                plan.ops.push(op);
             } else if differs.any() {
                 plan.changes.push(change(Action::Adjust(differs)));
-                plan.after.push(Op::SetLink { path, meta: *meta });
+                plan.ops.push(Op::SetLink { path, meta: *meta });
             }
         }
         Some(Node::Dir) => {
@@ -280,7 +285,7 @@ fn link(
         }
         Some(Node::File { .. } | Node::Special) | None => {
             plan.changes.push(change(Action::Create));
-            plan.after.push(op);
+            plan.ops.push(op);
         }
     }
 }
@@ -289,7 +294,8 @@ fn dir(plan: &mut Plan, path: RelPath, target: Option<&Node>) {
     match target {
         Some(Node::Dir) => return,
         Some(Node::File { .. } | Node::Link { .. } | Node::Special) => {
-            plan.before.push(Op::Remove { path: path.clone() });
+            plan.ops.push(Op::Remove { path: path.clone() });
+            plan.clears = true;
         }
         None => {}
     }
@@ -346,7 +352,7 @@ mod tests {
     fn equal_directories_need_nothing() {
         let one = directory(vec![file("a", 1, meta(0o644, 5))]);
         let plan = both(&one, &one.clone(), &RULES);
-        assert!(plan.before.is_empty() && plan.files.is_empty() && plan.after.is_empty());
+        assert!(plan.ops.is_empty() && plan.files.is_empty() && plan.last.is_none());
         assert!(plan.deletions.is_empty() && plan.changes.is_empty());
     }
 
@@ -365,7 +371,7 @@ mod tests {
         assert_eq!(files, ["d/size", "d/time"]);
         let set = Op::SetFile { path: path("d/mode"), meta: meta(0o600, 5) };
         let dir = Op::SetDir { path: path("d"), meta: meta(0o755, 1) };
-        assert_eq!(plan.after, [set, dir]);
+        assert_eq!((plan.ops, plan.last), (vec![set], Some(dir)));
     }
 
     #[test]
@@ -390,8 +396,8 @@ mod tests {
             node: Node::Link { meta: meta(0o777, secs), text: Blob(b"to".to_vec()) },
         };
         let (source, target) = (directory(vec![link(1)]), directory(vec![link(2)]));
-        assert!(!both(&source, &target, &RULES).after.is_empty());
+        assert!(!both(&source, &target, &RULES).ops.is_empty());
         let coarse = Rules { link_times: false, ..RULES };
-        assert!(both(&source, &target, &coarse).after.is_empty());
+        assert!(both(&source, &target, &coarse).ops.is_empty());
     }
 }

@@ -11,13 +11,16 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
+use rustix::process::Resource;
 
 use super::failure::failure;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Failure, FailureKind, Meta, Mtime};
 
-/// Directory handles kept open by one thread.
-const CACHED_DIRS_MAX: usize = 128;
+/// Directory handles kept open by one thread: a share of the files that the process may have open.
+const CACHED_DIRS_MIN: usize = 128;
+const CACHED_DIRS_MAX: usize = 4096;
+const CACHED_DIRS_SHARE: usize = 8;
 
 /// The root of a tree.
 #[derive(Debug)]
@@ -112,11 +115,15 @@ fn has_openat2(fd: &OwnedFd) -> bool {
 pub(crate) struct Dirs {
     root: Arc<Root>,
     open: HashMap<RelPath, Arc<OwnedFd>>,
+    open_max: usize,
 }
 
 impl Dirs {
     pub fn new(root: Arc<Root>) -> Self {
-        Dirs { root, open: HashMap::new() }
+        let limit = rustix::process::getrlimit(Resource::Nofile).current;
+        let share = limit.map_or(CACHED_DIRS_MAX, |limit| limit as usize / CACHED_DIRS_SHARE);
+        let open_max = share.clamp(CACHED_DIRS_MIN, CACHED_DIRS_MAX);
+        Dirs { root, open: HashMap::new(), open_max }
     }
 
     pub fn root(&self) -> &Root {
@@ -136,7 +143,7 @@ impl Dirs {
         if let Some(fd) = self.open.get(path) {
             return Ok(fd.clone());
         }
-        if self.open.len() >= CACHED_DIRS_MAX {
+        if self.open.len() >= self.open_max {
             self.open.clear();
         }
         let opened = match path.split().and_then(|(dir, name)| Some((self.open.get(&dir)?, name))) {

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::MediaError;
 use super::shard::Scanner;
-use crate::wire::message::{Ack, Answer, Call, Facts, Job, Piece, ScanSpec, Store};
+use crate::wire::message::{Answer, Call, Facts, Job, Piece, ScanSpec, Store, Told};
 
 pub(super) mod local;
 
@@ -59,10 +59,10 @@ pub(crate) struct SourceLane {
     pub pieces: mpsc::Receiver<Piece>,
 }
 
-/// Acknowledgements come in any order.
+/// Results of changes come in order, acknowledgements of files in any.
 pub(crate) struct TargetLane {
     pub pieces: mpsc::Sender<Store>,
-    pub acks: mpsc::Receiver<Ack>,
+    pub told: mpsc::Receiver<Told>,
 }
 
 /// Calls that may wait to be taken.

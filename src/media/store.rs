@@ -15,12 +15,12 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::apply::set_open;
+use super::apply::{Changer, set_open};
 use super::delta::Patcher;
 use super::failure::failure;
 use super::root::{Dirs, Root};
 use super::temp::TempNames;
-use crate::wire::message::{Ack, FileHead, Store};
+use crate::wire::message::{Ack, FileHead, Store, Told};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
 
@@ -30,21 +30,25 @@ const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// It is also published when its first file has waited so long.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
 
-/// Stores files until no more come or nobody takes the acknowledgements. What was complete by
+/// Stores files until no more come or nobody takes what is told. What was complete by
 /// then is published, what was not is removed.
-pub(crate) fn run(mut storer: Storer, mut pieces: mpsc::Receiver<Store>, acks: mpsc::Sender<Ack>) {
+pub(crate) fn run(
+    mut storer: Storer,
+    mut pieces: mpsc::Receiver<Store>,
+    tells: mpsc::Sender<Told>,
+) {
     while let Some(piece) = pieces.blocking_recv() {
         storer.take(piece);
-        while let Some(ack) = storer.acks.pop_front() {
-            if acks.blocking_send(ack).is_err() {
+        while let Some(told) = storer.told.pop_front() {
+            if tells.blocking_send(told).is_err() {
                 storer.discard();
                 return;
             }
         }
     }
-    for ack in storer.finish() {
+    for told in storer.finish() {
         // Whoever asked is usually gone by now.
-        let _ = acks.blocking_send(ack);
+        let _ = tells.blocking_send(told);
     }
 }
 
@@ -116,7 +120,7 @@ pub(crate) struct Storer {
     /// Renamed, but the renaming is not durable yet.
     published: Vec<u64>,
     /// For whoever takes them.
-    pub acks: VecDeque<Ack>,
+    pub told: VecDeque<Told>,
 }
 
 impl Storer {
@@ -129,12 +133,16 @@ impl Storer {
             ready_bytes: 0,
             ready_since: None,
             published: Vec::new(),
-            acks: VecDeque::new(),
+            told: VecDeque::new(),
         }
     }
 
     pub fn take(&mut self, piece: Store) {
         match piece {
+            Store::Apply(ops) => {
+                let mut changer = Changer { dirs: &mut self.dirs, names: &mut self.names };
+                self.told.push_back(Told::Applied(changer.apply_all(&ops.0)));
+            }
             Store::Whole { ticket, path, meta, digest, content } => {
                 self.abort();
                 match self.whole(&path, meta, digest, &content) {
@@ -255,7 +263,7 @@ impl Storer {
     }
 
     fn refuse(&mut self, ticket: u64, failure: Failure) {
-        self.acks.push_back(Ack { ticket, result: Err(failure) });
+        self.told.push_back(Told::Ack(Ack { ticket, result: Err(failure) }));
     }
 
     /// Drops the file that is being written.
@@ -299,16 +307,16 @@ impl Storer {
     fn sync(&mut self) -> Result<(), Failure> {
         let result = self.dirs.root().sync();
         for ticket in self.published.drain(..) {
-            self.acks.push_back(Ack { ticket, result: result.clone() });
+            self.told.push_back(Told::Ack(Ack { ticket, result: result.clone() }));
         }
         result
     }
 
     /// Nothing more comes: publishes what is complete, removes what is not.
-    pub fn finish(mut self) -> impl Iterator<Item = Ack> {
+    pub fn finish(mut self) -> impl Iterator<Item = Told> {
         self.abort();
         self.flush();
-        self.acks.into_iter()
+        self.told.into_iter()
     }
 
     /// Gives up: nothing more becomes visible.

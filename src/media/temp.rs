@@ -20,6 +20,11 @@ impl TempNames {
         TempNames { run, lane, next: 0 }
     }
 
+    /// The names of somebody else who works on the same stream.
+    pub fn sibling(&self) -> Self {
+        TempNames { next: 1 << 63, ..*self }
+    }
+
     pub fn next(&mut self) -> Vec<u8> {
         self.next += 1;
         format!(".transhume-{}-{}.{}", self.run, self.lane, self.next).into_bytes()

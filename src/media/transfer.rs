@@ -11,16 +11,33 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::board::Board;
 use super::error::MediaError;
-use super::session::Session;
-use crate::wire::message::Side;
+use super::session::{Session, SourceLane, TargetLane};
+use crate::wire::message::{Op, Results, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Failure, MetaRule};
 
 pub(crate) use queue::{Queue, QueueSender, queue};
 
+/// What one lane does in this order.
+pub(crate) type Load = Vec<Work>;
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    Change(Changes),
+    Move(FileWork),
+}
+
+/// Changes of the target without content, and who waits for their results.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// `OPS_MAX` at most.
+    pub ops: Vec<Op>,
+    pub results: oneshot::Sender<Results>,
+}
+
 /// A file to move, and who waits for it.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct FileWork {
     pub path: RelPath,
     /// As scanned; only for bounds.
     pub size: u64,
@@ -56,8 +73,14 @@ pub(crate) async fn run(
             if !queue.wait_for_backlog().await {
                 break;
             }
-            let out = source.source_lane(number).await?;
-            let into = target.target_lane(number).await?;
+            let opened = open_lane(source, target, number).await;
+            let (out, into) = match opened {
+                Ok(lane) => lane,
+                // Some servers take only so many connections; if the machine is gone, the lanes
+                // that run tell.
+                Err(_) if number > 0 => break,
+                Err(error) => return Err(error),
+            };
             if sender.send((out, into)).await.is_err() {
                 break;
             }
@@ -86,6 +109,14 @@ pub(crate) async fn run(
         }
     };
     tokio::try_join!(open, work).map(drop)
+}
+
+async fn open_lane(
+    source: &mut dyn Session,
+    target: &mut dyn Session,
+    number: u32,
+) -> Result<(SourceLane, TargetLane), MediaError> {
+    Ok((source.source_lane(number).await?, target.target_lane(number).await?))
 }
 
 /// How many lanes make sense: what the remote sides were given, or what the local one can use.

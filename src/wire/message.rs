@@ -39,7 +39,7 @@ pub enum Reply {
     Content(Content),
     ScanEnd,
     Piece(Piece),
-    Ack(Ack),
+    Told(Told),
     Answer(Answer),
     /// The half gives up.
     Fatal(Failure),
@@ -145,6 +145,8 @@ pub struct FileHead {
 /// A piece of a file to be stored. The path is the coordinator's, never the source's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Store {
+    /// Changes without content, done before whatever follows.
+    Apply(List<Op, OPS_MAX>),
     Whole {
         ticket: u64,
         path: RelPath,
@@ -174,6 +176,17 @@ pub struct Ack {
     pub result: Result<(), Failure>,
 }
 
+/// What came of each operation of a list.
+pub type Results = Vec<Result<(), Failure>>;
+
+/// What a target tells of what it was given, in order: results of changes at once, files when they
+/// are published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Applied(Results),
+    Ack(Ack),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Call {
     Apply(List<Op, OPS_MAX>),
@@ -185,8 +198,8 @@ pub enum Call {
 /// A change on the target that needs no content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
-    /// Makes a directory with the owner and mode of `meta`, and in any case usable for its owner;
-    /// one that is there is only made usable.
+    /// Makes a directory, unless it is there, and gives it the owner and mode of `meta`; in any
+    /// case it is usable for its owner.
     MakeDir {
         path: RelPath,
         meta: Meta,
@@ -247,7 +260,7 @@ impl Op {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    Applied(Vec<Result<(), Failure>>),
+    Applied(Results),
     Signature(Result<Bytes, Failure>),
     Synced(Result<(), Failure>),
 }

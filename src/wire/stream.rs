@@ -11,8 +11,8 @@ use super::WireError;
 use super::bounded::List;
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameKind};
 use super::message::{
-    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, OPS_MAX, Open, Piece, Reply,
-    Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Verdict,
+    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, OPS_MAX, Op, Open, Piece,
+    Reply, Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Told, Verdict,
 };
 use super::path::RelPath;
 use super::tree::{Digest, Failure, Meta, ShardHead};
@@ -30,6 +30,7 @@ enum RequestHead {
     End { digest: Digest },
     Abort,
     Flush,
+    Apply(List<Op, OPS_MAX>),
     Call(Call),
 }
 
@@ -39,10 +40,22 @@ enum ReplyHead {
     Shard(ShardHead),
     Content(Content),
     ScanEnd,
-    Begin { ticket: u64, head: FileHead },
-    End { ticket: u64, digest: Digest },
-    Failed { ticket: u64, failure: Failure },
+    Begin {
+        ticket: u64,
+        head: FileHead,
+    },
+    End {
+        ticket: u64,
+        digest: Digest,
+    },
+    Failed {
+        ticket: u64,
+        failure: Failure,
+    },
     Ack(Ack),
+    /// Of a stream that stores.
+    Done(List<Result<(), Failure>, OPS_MAX>),
+    /// Of a stream of calls.
     Applied(List<Result<(), Failure>, OPS_MAX>),
     Signature(Result<u64, Failure>),
     Synced(Result<(), Failure>),
@@ -134,6 +147,7 @@ impl FrameQueue {
 
     fn store(&mut self, store: Store) -> Result<(), WireError> {
         match store {
+            Store::Apply(ops) => self.message(&RequestHead::Apply(ops)),
             Store::Whole { ticket, path, meta, digest, content } => {
                 let size = content.len() as u32;
                 self.pack(&StoreWhole { ticket, path, meta, digest, size }, &content)
@@ -158,7 +172,8 @@ impl FrameQueue {
             Reply::Content(content) => self.message(&ReplyHead::Content(content)),
             Reply::ScanEnd => self.message(&ReplyHead::ScanEnd),
             Reply::Piece(piece) => self.piece(piece),
-            Reply::Ack(ack) => self.message(&ReplyHead::Ack(ack)),
+            Reply::Told(Told::Ack(ack)) => self.message(&ReplyHead::Ack(ack)),
+            Reply::Told(Told::Applied(results)) => self.message(&ReplyHead::Done(List(results))),
             Reply::Answer(Answer::Applied(results)) => {
                 self.message(&ReplyHead::Applied(List(results)))
             }
@@ -285,6 +300,7 @@ impl RequestDecoder {
                 Request::Store(Store::Abort)
             }
             RequestHead::Flush => Request::Store(Store::Flush),
+            RequestHead::Apply(ops) => Request::Store(Store::Apply(ops)),
             RequestHead::Call(call) => Request::Call(call),
         };
         emit(request);
@@ -345,7 +361,8 @@ impl ReplyDecoder {
                 self.0 = Expect::Nothing;
                 Reply::Piece(Piece::Failed { ticket, failure })
             }
-            ReplyHead::Ack(ack) => Reply::Ack(ack),
+            ReplyHead::Ack(ack) => Reply::Told(Told::Ack(ack)),
+            ReplyHead::Done(results) => Reply::Told(Told::Applied(results.0)),
             ReplyHead::Applied(results) => Reply::Answer(Answer::Applied(results.0)),
             ReplyHead::Signature(Ok(0)) => Reply::Answer(Answer::Signature(Ok(Bytes::new()))),
             ReplyHead::Signature(Ok(bytes)) => {

@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use super::frames::{FrameReader, FrameWriter};
 use crate::media::apply::Changer;
 use crate::media::read;
-use crate::media::root::native;
+use crate::media::root::{Dirs, native};
 use crate::media::session::local::{Tree, cut, missing};
 use crate::media::session::{JOBS_AHEAD_MAX, PIECES_AHEAD_MAX};
 use crate::media::shard::Held;
 use crate::media::store::Storer;
+use crate::media::temp::TempNames;
 use crate::wire::hello::Hello;
 use crate::wire::message::{Facts, Job, Open, Reply, Request, ScanSpec, Store, Verdict};
 use crate::wire::stream::{FrameQueue, RequestDecoder};
@@ -91,7 +92,7 @@ enum Work {
     Scan(Arc<Held>, JoinHandle<()>),
     Read(mpsc::Sender<Job>, JoinHandle<()>),
     Store(Box<Storer>),
-    Change(Box<Changer>),
+    Change(Dirs, TempNames),
 }
 
 const OTHER_WORK: WireError = WireError::OutOfTurn("a request of another kind");
@@ -124,10 +125,11 @@ impl<W: Write + Send + 'static> Server<W> {
             Request::Store(piece) => self.store(piece),
             Request::Call(call) => {
                 if matches!(self.work, Work::None) {
-                    self.work = Work::Change(Box::new(self.tree()?.changer()));
+                    let (dirs, names) = self.tree()?.tools();
+                    self.work = Work::Change(dirs, names);
                 }
-                let Work::Change(changer) = &mut self.work else { return Err(OTHER_WORK) };
-                let answer = changer.answer(call);
+                let Work::Change(dirs, names) = &mut self.work else { return Err(OTHER_WORK) };
+                let answer = Changer { dirs, names }.answer(call);
                 self.replies.add([Reply::Answer(answer)])
             }
         }
@@ -209,7 +211,7 @@ impl<W: Write + Send + 'static> Server<W> {
         }
         let Work::Store(storer) = &mut self.work else { return Err(OTHER_WORK) };
         storer.take(piece);
-        self.replies.add(storer.acks.drain(..).map(Reply::Ack))
+        self.replies.add(storer.told.drain(..).map(Reply::Told))
     }
 
     /// Brings the work to its end: all that was asked for before the input ended is done.
@@ -225,8 +227,8 @@ impl<W: Write + Send + 'static> Server<W> {
             }
             // Nobody is told any more what would become visible.
             Work::Store(mut storer) if served.is_err() => storer.discard(),
-            Work::Store(storer) => self.replies.add(storer.finish().map(Reply::Ack))?,
-            Work::None | Work::Change(_) => {}
+            Work::Store(storer) => self.replies.add(storer.finish().map(Reply::Told))?,
+            Work::None | Work::Change(..) => {}
         }
         served?;
         self.replies.flush()

@@ -23,7 +23,7 @@ use crate::media::shard::{Cutter, Scanner, Shard, channels, hold};
 use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Ack, Facts, Job, Piece, ScanSpec, Side, Store};
+use crate::wire::message::{Facts, Job, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
 
 const LOCAL_LANES: usize = 2;
@@ -80,8 +80,9 @@ impl Tree {
         Storer::new(self.root.clone(), TempNames::new(self.run, lane))
     }
 
-    pub fn changer(&self) -> Changer {
-        Changer::new(Dirs::new(self.root.clone()), TempNames::new(self.run, CALLS_LANE))
+    /// What a thread needs that changes the tree.
+    pub fn tools(&self) -> (Dirs, TempNames) {
+        (Dirs::new(self.root.clone()), TempNames::new(self.run, CALLS_LANE))
     }
 }
 
@@ -119,30 +120,31 @@ impl Workers {
     pub fn storer(
         &self,
         lane: u32,
-    ) -> Result<(mpsc::Sender<Store>, mpsc::Receiver<Ack>), MediaError> {
+    ) -> Result<(mpsc::Sender<Store>, mpsc::Receiver<Told>), MediaError> {
         let (pieces, piece_receiver) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (ack_sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
+        let (tells, told) = mpsc::channel(JOBS_AHEAD_MAX);
         let storer = self.tree.storer(lane);
         let token = self.tasks.token();
         thread("store", move || {
-            store::run(storer, piece_receiver, ack_sender);
+            store::run(storer, piece_receiver, tells);
             drop(token);
         })?;
-        Ok((pieces, acks))
+        Ok((pieces, told))
     }
 
     pub fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut receiver) = calls_channel();
-        let mut changer = self.tree.changer();
+        let (mut dirs, mut names) = self.tree.tools();
         let token = self.tasks.token();
         thread("change", move || {
             while let Some((call, answer)) = receiver.blocking_recv() {
                 // Whoever asked may have given up, before or meanwhile.
                 if !answer.is_closed() {
+                    let mut changer = Changer { dirs: &mut dirs, names: &mut names };
                     let _ = answer.send(changer.answer(call));
                 }
             }
-            drop((changer, token));
+            drop(token);
         })?;
         Ok(calls)
     }
@@ -224,8 +226,8 @@ impl Session for Local {
     }
 
     async fn target_lane(&mut self, lane: u32) -> Result<TargetLane, MediaError> {
-        let (pieces, acks) = self.workers()?.storer(lane)?;
-        Ok(TargetLane { pieces, acks })
+        let (pieces, told) = self.workers()?.storer(lane)?;
+        Ok(TargetLane { pieces, told })
     }
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {

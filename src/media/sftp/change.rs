@@ -11,7 +11,7 @@ use super::client::{Client, SftpError};
 use super::session::Tree;
 use super::target::{mode_and_time, owner, time};
 use crate::media::temp::{self, TempNames};
-use crate::wire::message::{Answer, Call, Op};
+use crate::wire::message::{Answer, Call, Op, Results};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request};
 use crate::wire::tree::{Failure, FailureKind, Meta, Mtime};
@@ -44,7 +44,7 @@ impl Changer {
         }
     }
 
-    async fn apply_all(&self, ops: &[Op]) -> Vec<Result<(), Failure>> {
+    pub async fn apply_all(&self, ops: &[Op]) -> Results {
         let applying: Vec<BoxFuture<'_, _>> = ops.iter().map(|op| self.apply(op).boxed()).collect();
         let mut results: Vec<_> = stream::iter(applying).buffered(OPS_AHEAD_MAX).collect().await;
         // A directory may have been asked for before its parent's making was under way, or its

@@ -1,15 +1,16 @@
-//! One lane: asks the source for files ahead, hands their pieces to the target in order, and gives
-//! each file's result to whoever waits for it.
+//! One lane: takes a load, has the target make its changes, asks the source for its files ahead,
+//! hands their pieces to the target in order, and gives each result to whoever waits for it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Broken, Failed, Queue, Work};
+use super::{Broken, Changes, Failed, FileWork, Queue, Work};
 use crate::media::board::Board;
 use crate::media::session::{SourceLane, TargetLane};
-use crate::wire::message::{Ack, FileHead, Job, Piece, Side, Store};
+use crate::wire::bounded::List;
+use crate::wire::message::{Ack, FileHead, Job, Piece, Results, Side, Store, Told};
 use crate::wire::tree::{Failure, FailureKind, MetaRule};
 
 /// What may be asked of the source ahead of its pieces.
@@ -24,7 +25,7 @@ const FROM_TARGET: Broken = Broken(Side::Target);
 /// A file that the source was asked for.
 struct Asked {
     ticket: u64,
-    work: Work,
+    work: FileWork,
     /// Its pieces have begun.
     begun: Option<FileHead>,
     literal_bytes: u64,
@@ -32,12 +33,17 @@ struct Asked {
 
 /// A file that was given to the target.
 struct Stored {
-    work: Work,
+    work: FileWork,
     size: u64,
     literal_bytes: u64,
 }
 
-type Waiting = Mutex<HashMap<u64, Stored>>;
+/// Who waits for the target.
+#[derive(Default)]
+struct Waiting {
+    files: HashMap<u64, Stored>,
+    changes: VecDeque<oneshot::Sender<Results>>,
+}
 
 /// Runs until no more work comes and everything is acknowledged.
 pub(super) async fn run(
@@ -47,7 +53,7 @@ pub(super) async fn run(
     queue: &Queue,
     board: &Board<'_>,
 ) -> Result<(), Broken> {
-    let stored = Waiting::default();
+    let waiting = Mutex::default();
     let forward = Forward {
         jobs: source.jobs,
         pieces: source.pieces,
@@ -55,37 +61,49 @@ pub(super) async fn run(
         rule,
         queue,
         board,
-        stored: &stored,
+        waiting: &waiting,
+        load: VecDeque::new(),
         asked: VecDeque::new(),
         unflushed: false,
         next_ticket: 0,
     };
-    tokio::try_join!(forward.run(), acknowledge(target.acks, &stored, board)).map(drop)
+    tokio::try_join!(forward.run(), acknowledge(target.told, &waiting, board)).map(drop)
 }
 
-/// Takes acknowledgements until the target closes, which is right only after everything came.
+/// Takes what the target tells until it closes, which is right only after everything came.
 async fn acknowledge(
-    mut acks: mpsc::Receiver<Ack>,
-    stored: &Waiting,
+    mut told: mpsc::Receiver<Told>,
+    waiting: &Mutex<Waiting>,
     board: &Board<'_>,
 ) -> Result<(), Broken> {
-    while let Some(Ack { ticket, result }) = acks.recv().await {
-        // Of a file that was given up meanwhile nobody wants to know.
-        let Some(Stored { work, size, literal_bytes }) = lock(stored).remove(&ticket) else {
-            continue;
-        };
-        if result.is_ok() {
-            board.transferred(size, literal_bytes);
+    while let Some(told) = told.recv().await {
+        match told {
+            Told::Applied(results) => {
+                let waiting = lock(waiting).changes.pop_front();
+                // Whoever waited may have given up.
+                let _ = waiting.ok_or(FROM_TARGET)?.send(results);
+            }
+            Told::Ack(ack) => acknowledged(ack, waiting, board),
         }
-        let result = result.map_err(|failure| Failed { side: Side::Target, failure });
-        // Whoever waited may have given up.
-        let _ = work.result.send(result);
     }
-    if lock(stored).is_empty() { Ok(()) } else { Err(FROM_TARGET) }
+    let waiting = lock(waiting);
+    if waiting.files.is_empty() && waiting.changes.is_empty() { Ok(()) } else { Err(FROM_TARGET) }
 }
 
-fn lock(stored: &Waiting) -> std::sync::MutexGuard<'_, HashMap<u64, Stored>> {
-    stored.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn acknowledged(Ack { ticket, result }: Ack, waiting: &Mutex<Waiting>, board: &Board<'_>) {
+    // Of a file that was given up meanwhile nobody wants to know.
+    let stored = lock(waiting).files.remove(&ticket);
+    let Some(Stored { work, size, literal_bytes }) = stored else { return };
+    if result.is_ok() {
+        board.transferred(size, literal_bytes);
+    }
+    let result = result.map_err(|failure| Failed { side: Side::Target, failure });
+    // Whoever waited may have given up.
+    let _ = work.result.send(result);
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 struct Forward<'a> {
@@ -95,7 +113,9 @@ struct Forward<'a> {
     rule: MetaRule,
     queue: &'a Queue,
     board: &'a Board<'a>,
-    stored: &'a Waiting,
+    waiting: &'a Mutex<Waiting>,
+    /// What is left of the load that was taken last.
+    load: VecDeque<Work>,
     asked: VecDeque<Asked>,
     /// Something was given to the target since it was last told to publish.
     unflushed: bool,
@@ -106,19 +126,22 @@ impl Forward<'_> {
     async fn run(mut self) -> Result<(), Broken> {
         let mut open = true;
         loop {
-            if self.asked.is_empty() && !open {
+            self.begin().await?;
+            if self.is_at_rest() && !open {
                 return self.flush().await;
             }
             tokio::select! {
-                work = self.queue.next(), if open && self.has_room() => match work {
-                    Some(work) => self.ask(work)?,
-                    None => open = false,
-                },
+                load = self.queue.next(), if open && self.load.is_empty() && self.has_room() => {
+                    match load {
+                        Some(load) => self.load.extend(load),
+                        None => open = false,
+                    }
+                }
                 piece = self.pieces.recv(), if !self.asked.is_empty() => {
                     self.take(piece.ok_or(FROM_SOURCE)?).await?;
                 }
                 // Nothing more comes for now, and somebody may wait for what was given.
-                () = self.queue.idle(), if self.asked.is_empty() && self.unflushed => {
+                () = self.queue.idle(), if self.is_at_rest() && self.unflushed => {
                     self.flush().await?;
                 }
                 // Only while acknowledgements are overdue: the source has been asked for nothing.
@@ -129,6 +152,23 @@ impl Forward<'_> {
         }
     }
 
+    /// Begins as much of the load as there is room for.
+    async fn begin(&mut self) -> Result<(), Broken> {
+        while self.has_room() {
+            match self.load.pop_front() {
+                Some(Work::Change(changes)) => self.change(changes).await?,
+                Some(Work::Move(file)) => self.ask(file)?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, Changes { ops, results }: Changes) -> Result<(), Broken> {
+        lock(self.waiting).changes.push_back(results);
+        self.store(Store::Apply(List(ops))).await
+    }
+
     /// Has the target publish what it was given.
     async fn flush(&mut self) -> Result<(), Broken> {
         if std::mem::take(&mut self.unflushed) {
@@ -137,14 +177,18 @@ impl Forward<'_> {
         Ok(())
     }
 
+    fn is_at_rest(&self) -> bool {
+        self.asked.is_empty() && self.load.is_empty()
+    }
+
     fn has_room(&self) -> bool {
         let bytes: u64 = self.asked.iter().map(|asked| asked.work.size).sum();
         self.asked.len() < ASKED_FILES_MAX
             && bytes < ASKED_BYTES_MAX
-            && lock(self.stored).len() < UNACKED_FILES_MAX
+            && lock(self.waiting).files.len() < UNACKED_FILES_MAX
     }
 
-    fn ask(&mut self, mut work: Work) -> Result<(), Broken> {
+    fn ask(&mut self, mut work: FileWork) -> Result<(), Broken> {
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         let job = Job { ticket, path: work.path.clone(), signature: work.signature.take() };
@@ -208,7 +252,8 @@ impl Forward<'_> {
     /// From here on the target's acknowledgement decides.
     fn finish(&mut self, ticket: u64, size: u64, literal_bytes: u64) {
         if let Some(Asked { work, .. }) = self.asked.pop_front() {
-            lock(self.stored).insert(ticket, Stored { work, size, literal_bytes });
+            let stored = Stored { work, size, literal_bytes };
+            lock(self.waiting).files.insert(ticket, stored);
         }
     }
 

@@ -1,14 +1,12 @@
-//! The queue of files that wait for a lane: one in, many out.
+//! The queue of loads that wait for a lane: one in, many out. How many may wait is up to whoever
+//! puts them in.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, mpsc};
 
-use super::Work;
-
-/// Files that may wait.
-const WAITING_MAX: usize = 512;
+use super::Load;
 
 struct Shared {
     waiting: AtomicUsize,
@@ -16,36 +14,33 @@ struct Shared {
     emptied: Notify,
 }
 
-/// Where work is put. Dropping all clones ends the queue.
+/// Where loads are put. Dropping all clones ends the queue.
 #[derive(Clone)]
 pub(crate) struct QueueSender {
     /// `None` only while being dropped.
-    work: Option<mpsc::Sender<Work>>,
+    loads: Option<mpsc::UnboundedSender<Load>>,
     shared: Arc<Shared>,
 }
 
-/// Where lanes take work from.
+/// Where lanes take loads from.
 pub(crate) struct Queue {
-    work: Mutex<mpsc::Receiver<Work>>,
+    loads: Mutex<mpsc::UnboundedReceiver<Load>>,
     shared: Arc<Shared>,
 }
 
 pub(crate) fn queue() -> (QueueSender, Queue) {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let (sender, receiver) = mpsc::unbounded_channel();
     let waiting = AtomicUsize::new(0);
     let shared = Arc::new(Shared { waiting, added: Notify::new(), emptied: Notify::new() });
-    let queue = Queue { work: Mutex::new(receiver), shared: shared.clone() };
-    (QueueSender { work: Some(sender), shared }, queue)
+    let queue = Queue { loads: Mutex::new(receiver), shared: shared.clone() };
+    (QueueSender { loads: Some(sender), shared }, queue)
 }
 
 impl QueueSender {
-    /// Whether anybody still takes work.
-    pub async fn push(&self, work: Work) -> bool {
+    /// Whether anybody still takes loads.
+    pub fn push(&self, load: Load) -> bool {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
-        let sent = match &self.work {
-            Some(sender) => sender.send(work).await.is_ok(),
-            None => false,
-        };
+        let sent = self.loads.as_ref().is_some_and(|sender| sender.send(load).is_ok());
         self.shared.added.notify_one();
         sent
     }
@@ -54,16 +49,16 @@ impl QueueSender {
 impl Drop for QueueSender {
     fn drop(&mut self) {
         // Perhaps the last one: whoever waits for more must look again.
-        self.work = None;
+        self.loads = None;
         self.shared.added.notify_one();
     }
 }
 
 impl Queue {
-    /// The next file; `None` when no more come. Dropping the future loses nothing.
-    pub async fn next(&self) -> Option<Work> {
-        let work = self.work.lock().await.recv().await;
-        match work {
+    /// The next load; `None` when no more come. Dropping the future loses nothing.
+    pub async fn next(&self) -> Option<Load> {
+        let load = self.loads.lock().await.recv().await;
+        match load {
             Some(_) => {
                 if self.shared.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.shared.emptied.notify_waiters();
@@ -72,7 +67,7 @@ impl Queue {
             // The lock was held, so whoever waits for more could not see the end.
             None => self.shared.added.notify_one(),
         }
-        work
+        load
     }
 
     /// Waits until nothing waits, also if others take the last of it.
@@ -91,7 +86,7 @@ impl Queue {
         self.shared.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Waits until files wait; `false` if no more come.
+    /// Waits until loads wait; `false` if no more come.
     pub async fn wait_for_backlog(&self) -> bool {
         loop {
             let added = self.shared.added.notified();
@@ -99,8 +94,8 @@ impl Queue {
                 return true;
             }
             // The lock is free whenever no lane waits in it; then the queue tells of its end.
-            if let Ok(work) = self.work.try_lock()
-                && work.is_closed()
+            if let Ok(loads) = self.loads.try_lock()
+                && loads.is_closed()
             {
                 return false;
             }
@@ -112,17 +107,13 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use tokio::sync::oneshot;
 
     use super::*;
-    use crate::wire::path::RelPath;
 
     #[tokio::test]
-    async fn a_lane_hears_that_another_one_took_the_last_file() {
+    async fn a_lane_hears_that_another_one_took_the_last_load() {
         let (sender, queue) = queue();
-        let (result, _answer) = oneshot::channel();
-        let work = Work { path: RelPath::root(), size: 0, signature: None, result };
-        assert!(sender.push(work).await);
+        assert!(sender.push(Vec::new()));
         let idle = queue.idle();
         tokio::pin!(idle);
         assert!(idle.as_mut().now_or_never().is_none());

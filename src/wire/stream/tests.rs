@@ -101,6 +101,7 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
             Request::Verdict(Verdict { index: 4, take: false }),
             Request::Store(Store::Abort),
             Request::Store(Store::Flush),
+            Request::Store(Store::Apply(List(vec![Op::Remove { path: RelPath::root() }]))),
         ]),
     ];
     prop::collection::vec(group, 0..6).prop_map(|groups| groups.concat())
@@ -141,7 +142,8 @@ fn replies() -> impl Strategy<Value = Vec<Reply>> {
             .prop_map(|bytes| vec![Reply::Answer(Answer::Signature(Ok(bytes.into())))]),
         failure().prop_map(|failure| {
             vec![
-                Reply::Ack(Ack { ticket: 7, result: Err(failure.clone()) }),
+                Reply::Told(Told::Ack(Ack { ticket: 7, result: Err(failure.clone()) })),
+                Reply::Told(Told::Applied(vec![Err(failure.clone()), Ok(())])),
                 Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure.clone())])),
                 Reply::Answer(Answer::Signature(Err(failure.clone()))),
                 Reply::Answer(Answer::Synced(Ok(()))),
@@ -273,6 +275,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         store(Store::Chunk(content.clone())),
         store(Store::End { digest }),
         store(Store::Flush),
+        store(Store::Apply(List(vec![Op::Remove { path: path.clone() }]))),
         Request::Call(Call::Apply(List(ops))),
         Request::Call(Call::Signature(path.clone())),
     ];
@@ -304,7 +307,8 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         Reply::Piece(Piece::Begin { ticket: 2, head }),
         Reply::Piece(Piece::Chunk(content.clone())),
         Reply::Piece(Piece::End { ticket: 2, digest }),
-        Reply::Ack(Ack { ticket: 2, result: Err(failure.clone()) }),
+        Reply::Told(Told::Ack(Ack { ticket: 2, result: Err(failure.clone()) })),
+        Reply::Told(Told::Applied(vec![Ok(())])),
         Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure)])),
         Reply::Answer(Answer::Signature(Ok(content))),
     ];

@@ -15,7 +15,7 @@ use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, S
 use transhume::media::{Endpoint, MediaError, Options, Outcome, sync};
 use transhume::wire::hello::Hello;
 use transhume::wire::message::{
-    Ack, Answer, Call, Content, Facts, FileHead, Op, Open, Piece, Reply, Request, Side, Store,
+    Ack, Answer, Call, Content, Facts, FileHead, Op, Open, Piece, Reply, Request, Side, Store, Told,
 };
 use transhume::wire::stream::{FrameQueue, ReplyDecoder, RequestDecoder};
 use transhume::wire::tree::{
@@ -452,7 +452,7 @@ async fn a_helper_follows_no_symlink_out_of_its_root_whatever_it_is_asked() {
     };
     let requests = vec![store(path("link/victim")), Request::Store(Store::Flush)];
     let replies = ask(&pair.target, requests, 1).await;
-    let [Reply::Ack(Ack { result: Err(failure), .. })] = &replies[..] else {
+    let [Reply::Told(Told::Ack(Ack { result: Err(failure), .. }))] = &replies[..] else {
         panic!("{replies:?}")
     };
     assert_eq!(failure.kind, FailureKind::Confined);
