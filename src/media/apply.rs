@@ -3,6 +3,7 @@
 //! what is already so is fine. Blocking.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -39,7 +40,7 @@ impl Changer {
     fn signature(&mut self, path: &RelPath) -> Result<bytes::Bytes, Failure> {
         let file = self.dirs.open_file(path)?;
         let size = regular(&file)?.size;
-        delta::signature(&file, size).map_err(|error| failure("read it", error))
+        delta::signature(&file, size, secret_seed()).map_err(|error| failure("read it", error))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), Failure> {
@@ -158,6 +159,12 @@ impl Changer {
             Err(error) => Err(failure("remove a leftover", error)),
         }
     }
+}
+
+/// A seed that nobody who made the file could know.
+fn secret_seed() -> u64 {
+    // Its keys come from the system's random numbers.
+    RandomState::new().build_hasher().finish()
 }
 
 /// Gives an open file its owner, mode and time, in this order: changing the owner clears setuid.

@@ -29,6 +29,8 @@ const BATCH_FILES_MAX: usize = 512;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// It is also published when its first file has waited so long.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
+/// Less is hashed and written by one thread: handing it over would cost more.
+const APART_BYTES_MIN: usize = 512 * 1024;
 
 /// Stores files until no more come or nobody takes the acknowledgements. What was complete by
 /// then is published, what was not is removed.
@@ -218,8 +220,7 @@ impl Storer {
             if *written > head.size {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "more than was announced"));
             }
-            hasher.update(part);
-            file.write_all(part)
+            hash_and_write(hasher, file, part)
         };
         let result = match patcher {
             Some(patcher) => patcher.push(bytes, &mut write),
@@ -317,6 +318,15 @@ impl Storer {
             remove_temp(&ready.dir, &ready.temp);
         }
     }
+}
+
+/// Both at once where there is enough to do.
+fn hash_and_write(hasher: &mut blake3::Hasher, file: &mut File, part: &[u8]) -> io::Result<()> {
+    if part.len() < APART_BYTES_MIN {
+        hasher.update(part);
+        return file.write_all(part);
+    }
+    rayon::join(|| file.write_all(part), || hasher.update(part)).0
 }
 
 fn corrupt() -> Failure {
