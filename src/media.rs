@@ -42,7 +42,8 @@ mod board;
 mod change;
 mod compare;
 mod deletions;
-mod delta;
+#[doc(hidden)]
+pub mod delta;
 mod ending;
 mod endpoint;
 mod error;

@@ -133,7 +133,24 @@ impl<'a> Matcher<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::signature;
     use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn content_made_to_meet_the_weak_sum_everywhere_is_not_summed_without_end() {
+        // One up, two down, one up: both sums of a block stay what they are.
+        let mut old = vec![10; 1 << 20];
+        old.chunks_mut(2048).for_each(|block| block[1000..1003].copy_from_slice(&[11, 8, 11]));
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&old).unwrap();
+        let basis = Basis::new(&signature(&file, 1 << 20, 1).unwrap()).unwrap();
+        let new = vec![10; 1 << 20];
+        let mut matcher = Matcher::new(&basis, &new);
+        matcher.patience = 100 * 2048;
+        assert_eq!(matcher.roll(0, new.len()), None);
+        assert_eq!(matcher.patience, 0);
+    }
 
     #[test]
     fn a_copy_is_cut_where_another_one_ends() {

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use super::encode::MAGIC;
 
 /// How much of the old file is read at a time.
-const COPY_BUFFER_BYTES: u64 = 1 << 20;
+const COPY_BUFFER_BYTES: u64 = 2 << 20;
 
 /// Turns a delta and an old file into a new one. The receiver of the output bounds how much there
 /// may be.
