@@ -150,7 +150,7 @@ impl Changer {
     }
 
     fn sweep(&mut self, path: &RelPath, name: &Name) -> Result<(), Failure> {
-        if temp::run_of(name.as_bytes()).is_none() {
+        if !temp::is_ours(name.as_bytes()) {
             return Err(Failure::new(FailureKind::Other, "it is no temporary file of ours"));
         }
         let dir = self.dirs.dir(path)?;

@@ -172,7 +172,8 @@ impl<'a> Hands<'a> {
     /// Moves files and waits for them. What fails in a way that may pass is tried once more.
     pub async fn transfer(&self, files: Vec<Transfer>) -> Result<(), MediaError> {
         let failed = self.transfer_once(files).await?;
-        let again = failed.into_iter().map(|(file, _)| Transfer { delta: false, ..file }).collect();
+        let whole = |(file, _)| Transfer { basis: None, ..file };
+        let again = failed.into_iter().map(whole).collect();
         for (file, Failed { failure, .. }) in self.transfer_once(again).await? {
             self.failed(file.path, failure)?;
         }
@@ -185,7 +186,10 @@ impl<'a> Hands<'a> {
     ) -> Result<Vec<(Transfer, Failed)>, MediaError> {
         let mut waiting = Vec::new();
         for file in files {
-            let signature = if file.delta { self.signature(&file.path).await? } else { None };
+            let signature = match &file.basis {
+                Some(basis) => self.signature(basis).await?,
+                None => None,
+            };
             let (result, answer) = oneshot::channel();
             let work = Work { path: file.path.clone(), size: file.size, signature, result };
             if !self.queue.push(work).await {

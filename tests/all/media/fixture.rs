@@ -153,6 +153,22 @@ impl Pair {
         move || sshd.kill_sessions()
     }
 
+    /// Kills the helpers, and nothing else of their sessions, when called.
+    pub fn helper_killer(&self) -> impl FnOnce() + Send + use<> {
+        let sshd = self.sshd.clone().expect("a pair over SSH");
+        move || {
+            let is_helper = |pid: &u32| {
+                let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                line.split(|byte| *byte == 0).any(|word| word == b"helper")
+            };
+            for pid in sshd.session_pids().into_iter().filter(is_helper) {
+                let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+                // It may end by itself meanwhile.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
     /// Processes that serve sessions now, with commands that outlive their session.
     pub fn session_count(&self) -> usize {
         self.sshd.as_ref().map_or(0, |sshd| {
