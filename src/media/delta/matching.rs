@@ -54,11 +54,11 @@ impl<'a> Matcher<'a> {
         let begin = expected.next_multiple_of(block_bytes as u64);
         let mut next = (begin / block_bytes as u64) as usize;
         let mut at = from + (begin - expected) as usize;
-        if at >= to || self.expect(&mut next, &mut at).is_none() {
+        if at >= to || !self.follow(&mut next, &mut at) {
             at = from;
         }
         while at < to {
-            if self.expect(&mut next, &mut at).is_some() {
+            if self.follow(&mut next, &mut at) {
                 continue;
             }
             let Some((found, block)) = self.roll(at, to) else { break };
@@ -68,17 +68,19 @@ impl<'a> Matcher<'a> {
         self.copies
     }
 
-    /// Tries the block that should be here, or, if it was rewritten, the one behind it.
-    fn expect(&mut self, next: &mut usize, at: &mut usize) -> Option<()> {
+    /// Takes the block that should be here, or, if it was rewritten, the one behind it; whether
+    /// one of them is there.
+    fn follow(&mut self, next: &mut usize, at: &mut usize) -> bool {
         let block_bytes = self.basis.shape.block_bytes as usize;
-        let skipped = [0, 1]
-            .into_iter()
-            .find(|skipped| self.is_at(*next + skipped, *at + skipped * block_bytes))?;
-        (*next, *at) = (*next + skipped, *at + skipped * block_bytes);
-        self.take(*at, *next);
-        *at += self.basis.shape.length(*next);
-        *next += 1;
-        Some(())
+        for skipped in [0, 1] {
+            let (block, place) = (*next + skipped, *at + skipped * block_bytes);
+            if self.is_at(block, place) {
+                self.take(place, block);
+                (*next, *at) = (block + 1, place + self.basis.shape.length(block));
+                return true;
+            }
+        }
+        false
     }
 
     fn is_at(&self, block: usize, at: usize) -> bool {
