@@ -118,7 +118,7 @@ async fn broken_off_twice<F: FnOnce() + Send>(way: Way, act: impl Fn(&Pair) -> F
     for more in [20 * MIB as u64, 12 * MIB as u64] {
         let monitor = AfterBytes(more, Mutex::new(Some(act(&pair))));
         pair.watched(way, &slow, &monitor).await.unwrap_err();
-        assert!(wait_until(|| pair.session_count() == 0), "sessions stay");
+        assert!(wait_until(|| pair.helper_count() == 0), "helpers stay");
         let [part] = &leftovers(&pair.target)[..] else { panic!("{:?}", leftovers(&pair.target)) };
         parts.push(pair.target.join(part).metadata().unwrap().len());
     }
