@@ -221,7 +221,9 @@ fn patch_ours(bencher: Bencher) {
 #[divan::bench(sample_count = 20)]
 fn patch_fast_rsync(bencher: Bencher) {
     let files = Files::new();
-    let delta = files.diff(&files.basis(), "new").1;
+    let signature = Signature::calculate(&files.old, OPTIONS);
+    let mut delta = Vec::new();
+    fast_rsync::diff(&signature.index(), &files.new, &mut delta).expect("a delta");
     bencher.counter(BytesCount::new(FILE_BYTES)).bench_local(|| {
         let mut new = Vec::new();
         fast_rsync::apply(&files.old, black_box(&delta), &mut new).expect("a new file");

@@ -98,7 +98,6 @@ struct Output {
 /// What an earlier run left of a file.
 struct Part {
     number: usize,
-    file: File,
     bytes: u64,
     name: Name,
 }
@@ -245,27 +244,28 @@ impl Storer {
         names: [Name; 2],
     ) -> Result<Output, Failure> {
         let (dir, name) = self.dirs.parent(path)?;
-        let outgrown = if head.delta { Some(self.open_part(path, &names)?) } else { None };
-        let basis = outgrown.as_ref().map(|part| part.file.try_clone());
-        let basis = basis.transpose().map_err(|error| failure("open it", error))?;
-        let [even, odd] = names;
-        let temp = if outgrown.as_ref().is_some_and(|part| part.number == 0) { odd } else { even };
-        let temp = temp.as_bytes().to_vec();
-        remove_temp(&dir, &temp);
+        let opened = if head.delta { Some(self.open_part(path, &names)?) } else { None };
+        let (outgrown, basis) = opened.unzip();
+        let used = outgrown.as_ref().map(|part| part.number);
+        // Whatever else has such a name is of no use, not even to the run that left it.
+        let free = [0, 1].into_iter().filter(|number| Some(*number) != used);
+        let free: Vec<&[u8]> = free.map(|number| names[number].as_bytes()).collect();
+        free.iter().for_each(|name| remove_temp(&dir, name));
+        let temp = free[0].to_vec();
         let fd = rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600))
             .map_err(|error| failure("make a file beside it", error))?;
         let temp = TempFile { dir, temp, name, kept: false, partial: true };
         Ok(Output { file: File::from(fd), temp, patcher: basis.map(Patcher::new), outgrown })
     }
 
-    fn open_part(&mut self, path: &RelPath, names: &[Name; 2]) -> Result<Part, Failure> {
+    fn open_part(&mut self, path: &RelPath, names: &[Name; 2]) -> Result<(Part, File), Failure> {
         let (dir, _) = path.split().ok_or_else(corrupt)?;
         let mut opened = Err(corrupt());
         for (number, name) in names.iter().enumerate() {
             let part = dir.join(name).map_err(|_| corrupt())?;
             opened = self.dirs.open_file(&part).and_then(|file| {
                 let bytes = regular(&file)?.size;
-                Ok(Part { number, file, bytes, name: name.clone() })
+                Ok((Part { number, bytes, name: name.clone() }, file))
             });
             if opened.is_ok() {
                 break;
