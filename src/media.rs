@@ -29,7 +29,7 @@
 //! | content arrives damaged (hash, size) | not published; tried once more, whole |
 //! | the basis of a delta changed, or the delta does not pay | the file is sent whole |
 //! | the target is full or read-only | [`MediaError::TargetFull`]; what was published stays |
-//! | a link is cut, a helper or server dies | [`MediaError::Lost`] or its like; only temporary files are left, and the next pass sweeps them |
+//! | a link is cut, a helper or server dies | [`MediaError::Lost`] or its like; only temporary files are left: the next pass goes on with the part of a long file and sweeps the rest |
 //! | a scan breaks off | an error, never an empty tree: nothing is deleted |
 //! | the source is missing, or empty while deleting | refused before anything is done |
 //! | more deletions than allowed | refused before the first one |
@@ -42,7 +42,8 @@ mod board;
 mod change;
 mod compare;
 mod deletions;
-mod delta;
+#[doc(hidden)]
+pub mod delta;
 mod ending;
 mod endpoint;
 mod error;

@@ -3,6 +3,7 @@
 //! what is already so is fine. Blocking.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -43,7 +44,7 @@ impl Changer<'_> {
     fn signature(&mut self, path: &RelPath) -> Result<bytes::Bytes, Failure> {
         let file = self.dirs.open_file(path)?;
         let size = regular(&file)?.size;
-        delta::signature(&file, size).map_err(|error| failure("read it", error))
+        delta::signature(&file, size, secret_seed()).map_err(|error| failure("read it", error))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), Failure> {
@@ -179,7 +180,7 @@ impl Changer<'_> {
     }
 
     fn sweep(&mut self, path: &RelPath, name: &Name) -> Result<(), Failure> {
-        if temp::run_of(name.as_bytes()).is_none() {
+        if !temp::is_ours(name.as_bytes()) {
             return Err(Failure::new(FailureKind::Other, "it is no temporary file of ours"));
         }
         let dir = self.dirs.dir(path)?;
@@ -188,6 +189,12 @@ impl Changer<'_> {
             Err(error) => Err(failure("remove a leftover", error)),
         }
     }
+}
+
+/// A seed that nobody who made the file could know.
+fn secret_seed() -> u64 {
+    // Its keys come from the system's random numbers.
+    RandomState::new().build_hasher().finish()
 }
 
 /// Gives an open file its owner, mode and time, in this order: changing the owner clears setuid.

@@ -71,7 +71,7 @@ impl Batch {
         hands: Hands<'a>,
         before: Option<oneshot::Receiver<()>>,
     ) -> Result<Started<'a>, MediaError> {
-        let (old, new) = self.files.into_iter().partition(|file| file.delta);
+        let (old, new) = self.files.into_iter().partition(|file| file.basis.is_some());
         let load = hands.load(self.ops, new)?;
         Ok(Started { hands, before, load, old, times: self.times })
     }
@@ -271,7 +271,8 @@ impl<'a> Hands<'a> {
             }
         }
         let again = self.moved(load.files).await?;
-        let again = again.into_iter().map(|(file, _)| Transfer { delta: false, ..file }).collect();
+        let whole = |(file, _)| Transfer { basis: None, ..file };
+        let again = again.into_iter().map(whole).collect();
         let load = self.load(Vec::new(), again)?;
         for (file, Failed { failure, .. }) in self.moved(load.files).await? {
             self.failed(file.path, failure)?;
@@ -283,7 +284,10 @@ impl<'a> Hands<'a> {
     pub async fn transfer(&self, files: Vec<Transfer>) -> Result<(), MediaError> {
         let mut loaded = Loaded { changes: Vec::new(), files: Vec::new() };
         for file in files {
-            let signature = if file.delta { self.signature(&file.path).await? } else { None };
+            let signature = match &file.basis {
+                Some(basis) => self.signature(basis).await?,
+                None => None,
+            };
             // Each is large, or there are few: any lane may take it.
             let load = vec![Work::Move(work(file, signature, &mut loaded))];
             if !self.queue.push(load) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Action, Change, Differs, NodeKind};
 use super::delta;
+use super::temp;
 use crate::wire::message::Op;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Directory, Entry, Failure, FailureKind, Meta, Node, Problem};
@@ -46,8 +47,9 @@ pub(crate) struct Plan {
 pub(crate) struct Transfer {
     pub path: RelPath,
     pub size: u64,
-    /// The old file may serve as the basis of a delta.
-    pub delta: bool,
+    /// What may serve as the basis of a delta: the old file, or what a transfer that broke off
+    /// left of this one.
+    pub basis: Option<RelPath>,
 }
 
 /// Something for whose name the target still has a directory.
@@ -94,6 +96,7 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
                 let other = other.map(|entry| &entry.node);
                 new_dirs |= one.node == Node::Dir && other != Some(&Node::Dir);
                 entry(&mut plan, path, &one.node, other, rules);
+                resume(&mut plan, one, target, rules);
             }
             (None, Some(Entry { node: Node::Dir, .. })) => removes |= delete,
             (
@@ -171,9 +174,29 @@ pub(crate) fn target_only(target: &Directory, delete: bool) -> Plan {
     plan
 }
 
+/// Looks whether an earlier run has left a part of the file that was just planned.
+fn resume(plan: &mut Plan, source: &Entry, target: &Directory, rules: &Rules) {
+    let Entry { name, node: Node::File { size, meta, .. } } = source else { return };
+    if target.leftovers.is_empty() || !rules.delta {
+        return;
+    }
+    let Some(file) = plan.files.last_mut() else { return };
+    let Some((dir, planned)) = file.path.split() else { return };
+    if planned != *name || file.basis.is_some() {
+        return;
+    }
+    let names = temp::partial_names(name, *size, meta.mtime);
+    let part = names.into_iter().flatten().find(|name| target.leftovers.contains(name));
+    file.basis = part.and_then(|part| dir.join(&part).ok());
+}
+
 fn leftovers(plan: &mut Plan, target: &Directory) {
-    let names = target.leftovers.iter().cloned();
-    plan.deletions.extend(names.map(|name| Deletion::Leftover(target.path.clone(), name)));
+    // What is about to be used is removed by the transfer that uses it.
+    let used: Vec<&RelPath> = plan.files.iter().filter_map(|file| file.basis.as_ref()).collect();
+    let unused = |name: &&Name| target.path.join(name).is_ok_and(|path| !used.contains(&&path));
+    let names: Vec<Name> = target.leftovers.iter().filter(unused).cloned().collect();
+    let leftover = |name| Deletion::Leftover(target.path.clone(), name);
+    plan.deletions.extend(names.into_iter().map(leftover));
 }
 
 /// Pairs entries of the same name; both lists are in order.
@@ -221,7 +244,7 @@ fn file(
     target: Option<&Node>,
     rules: &Rules,
 ) {
-    let new = Transfer { path: path.clone(), size, delta: false };
+    let new = Transfer { path: path.clone(), size, basis: None };
     match target {
         Some(Node::File { size: old_size, meta: old_meta, content: old_content }) => {
             let mut differs = meta_differs(meta, *old_meta);
@@ -238,7 +261,8 @@ fn file(
                     && size >= delta::FILE_BYTES_MIN
                     && *old_size >= delta::FILE_BYTES_MIN;
                 plan.changes.push(change(&path, NodeKind::File, Action::Update(differs), None));
-                plan.files.push(Transfer { delta, ..new });
+                let basis = delta.then_some(path);
+                plan.files.push(Transfer { basis, ..new });
             } else if differs.any() {
                 plan.changes.push(change(&path, NodeKind::File, Action::Adjust(differs), None));
                 plan.ops.push(Op::SetFile { path, meta });
@@ -372,6 +396,29 @@ mod tests {
         let set = Op::SetFile { path: path("d/mode"), meta: meta(0o600, 5) };
         let dir = Op::SetDir { path: path("d"), meta: meta(0o755, 1) };
         assert_eq!((plan.ops, plan.last), (vec![set], Some(dir)));
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_used_if_it_is_of_this_file_and_swept_otherwise() {
+        let long = 20 << 20;
+        let source = directory(vec![file("dump", long, meta(0o644, 5))]);
+        let names = |secs| {
+            let name = Name::new(b"dump").unwrap();
+            temp::partial_names(&name, long, Mtime { secs, nanos: 0 }).unwrap()
+        };
+        let (ours, stale) = (names(5), names(4));
+        let mut target = directory(Vec::new());
+        target.leftovers = vec![stale[0].clone(), ours[1].clone()];
+        let plan = both(&source, &target, &RULES);
+        let basis = target.path.join(&ours[1]).unwrap();
+        assert_eq!(plan.files, [Transfer { path: path("d/dump"), size: long, basis: Some(basis) }]);
+        let swept = Deletion::Leftover(path("d"), stale[0].clone());
+        assert_eq!(plan.deletions[1..], [swept]);
+        // A file that is there is the better basis.
+        target.entries = vec![file("dump", long - 1, meta(0o644, 5))];
+        let plan = both(&source, &target, &RULES);
+        assert_eq!(plan.files[0].basis, Some(path("d/dump")));
+        assert_eq!(plan.deletions.len(), 3);
     }
 
     #[test]

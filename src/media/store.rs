@@ -16,10 +16,11 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::apply::{Changer, set_open};
-use super::delta::Patcher;
+use super::delta::{self, Patcher};
 use super::failure::failure;
-use super::root::{Dirs, Root};
-use super::temp::TempNames;
+use super::read::regular;
+use super::root::{Dirs, Root, StatKind, stat_at};
+use super::temp::{TempNames, partial_names};
 use crate::wire::message::{Ack, FileHead, Store, Told};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
@@ -29,9 +30,20 @@ const BATCH_FILES_MAX: usize = 512;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// It is also published when its first file has waited so long.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
+/// Less is hashed and written by one thread: handing it over would cost more.
+const APART_BYTES_MIN: usize = 512 * 1024;
+/// A shorter part is not worth keeping.
+const PART_BYTES_MIN: u64 = 4 << 20;
+/// For a new file, and nothing else.
+const CREATE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 
 /// Stores files until no more come or nobody takes what is told. What was complete by
-/// then is published, what was not is removed.
+/// then is published, what was not is removed, except for a part that spares the next run much.
 pub(crate) fn run(
     mut storer: Storer,
     mut pieces: mpsc::Receiver<Store>,
@@ -74,6 +86,15 @@ struct Output {
     file: File,
     temp: TempFile,
     patcher: Option<Patcher>,
+    /// The part that the patcher reads, until there is more than it holds.
+    outgrown: Option<Part>,
+}
+
+/// What an earlier run left of a file.
+struct Part {
+    number: usize,
+    bytes: u64,
+    name: Name,
 }
 
 /// A temporary file; removed when dropped, unless it is kept.
@@ -82,9 +103,23 @@ struct TempFile {
     temp: Vec<u8>,
     name: Name,
     kept: bool,
+    /// Its name is that of a part, which other runs know too.
+    partial: bool,
 }
 
 impl TempFile {
+    /// Gives a part that became whole a name of its own, so that no other run can put something
+    /// else in its place before it is published.
+    fn claim(&mut self, file: &File, temp: Vec<u8>) -> Result<(), Failure> {
+        let said = |error| failure("put it aside", error);
+        rustix::fs::renameat(&self.dir, &self.temp, &self.dir, &temp).map_err(said)?;
+        (self.temp, self.partial) = (temp, false);
+        let named = rustix::fs::statat(&self.dir, &self.temp, AtFlags::SYMLINK_NOFOLLOW);
+        let (named, open) = (named.map_err(said)?, rustix::fs::fstat(file).map_err(said)?);
+        let same = (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino);
+        if same { Ok(()) } else { Err(corrupt()) }
+    }
+
     fn ready(mut self, ticket: u64) -> Ready {
         self.kept = true;
         Ready {
@@ -152,7 +187,7 @@ impl Storer {
             }
             Store::Begin { ticket, path, head } => {
                 self.abort();
-                let output = self.begin(&path, head.delta);
+                let output = self.begin(&path, &head);
                 let hasher = blake3::Hasher::new();
                 self.writing = Some(Writing { ticket, head, hasher, written: 0, output });
             }
@@ -183,26 +218,71 @@ impl Storer {
         Ok(temp)
     }
 
-    fn begin(&mut self, path: &RelPath, delta: bool) -> Result<Output, Failure> {
-        let patcher = if delta { Some(Patcher::new(self.dirs.open_file(path)?)) } else { None };
+    fn begin(&mut self, path: &RelPath, head: &FileHead) -> Result<Output, Failure> {
+        if let Some(parts) = self.parts(path, head)? {
+            return self.begin_part(path, head, parts);
+        }
+        let basis = if head.delta { Some(self.dirs.open_file(path)?) } else { None };
         let (file, temp) = self.create(path)?;
-        Ok(Output { file, temp, patcher })
+        Ok(Output { file, temp, patcher: basis.map(Patcher::new), outgrown: None })
+    }
+
+    /// The names that parts of this file have. None if it is short, or if there is an old file,
+    /// which is the better basis.
+    fn parts(&mut self, path: &RelPath, head: &FileHead) -> Result<Option<[Name; 2]>, Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let old = stat_at(&dir, name.as_bytes());
+        let old =
+            old.is_ok_and(|old| old.kind == StatKind::File && old.size >= delta::FILE_BYTES_MIN);
+        Ok(if old { None } else { partial_names(&name, head.size, head.meta.mtime) })
+    }
+
+    /// Begins a file that another run may go on with. A delta is one against what is there of it.
+    fn begin_part(
+        &mut self,
+        path: &RelPath,
+        head: &FileHead,
+        names: [Name; 2],
+    ) -> Result<Output, Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let opened = if head.delta { Some(self.open_part(path, &names)?) } else { None };
+        let (outgrown, basis) = opened.unzip();
+        let used = outgrown.as_ref().map(|part| part.number);
+        // Whatever else has such a name is of no use, not even to the run that left it.
+        let free = [0, 1].into_iter().filter(|number| Some(*number) != used);
+        let free: Vec<&[u8]> = free.map(|number| names[number].as_bytes()).collect();
+        free.iter().for_each(|name| remove_temp(&dir, name));
+        let temp = free[0].to_vec();
+        let fd = rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600))
+            .map_err(|error| failure("make a file beside it", error))?;
+        let temp = TempFile { dir, temp, name, kept: false, partial: true };
+        Ok(Output { file: File::from(fd), temp, patcher: basis.map(Patcher::new), outgrown })
+    }
+
+    fn open_part(&mut self, path: &RelPath, names: &[Name; 2]) -> Result<(Part, File), Failure> {
+        let (dir, _) = path.split().ok_or_else(corrupt)?;
+        let mut opened = Err(corrupt());
+        for (number, name) in names.iter().enumerate() {
+            let part = dir.join(name).map_err(|_| corrupt())?;
+            opened = self.dirs.open_file(&part).and_then(|file| {
+                let bytes = regular(&file)?.size;
+                Ok((Part { number, bytes, name: name.clone() }, file))
+            });
+            if opened.is_ok() {
+                break;
+            }
+        }
+        opened
     }
 
     /// A new file beside `path` that only its owner can read until it has its mode.
     fn create(&mut self, path: &RelPath) -> Result<(File, TempFile), Failure> {
         let (dir, name) = self.dirs.parent(path)?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::NOCTTY
-            | OFlags::CLOEXEC;
         loop {
             let temp = self.names.next();
-            match rustix::fs::openat(&dir, &temp, flags, Mode::from_raw_mode(0o600)) {
+            match rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600)) {
                 Ok(fd) => {
-                    let temp = TempFile { dir, temp, name, kept: false };
+                    let temp = TempFile { dir, temp, name, kept: false, partial: false };
                     return Ok((File::from(fd), temp));
                 }
                 Err(Errno::EXIST) => {}
@@ -214,19 +294,21 @@ impl Storer {
     fn chunk(&mut self, bytes: &[u8]) {
         let Some(writing) = &mut self.writing else { return };
         let Writing { head, hasher, written, output, .. } = writing;
-        let Ok(Output { file, patcher, .. }) = output else { return };
+        let Ok(Output { file, temp, patcher, outgrown }) = output else { return };
         let mut write = |part: &[u8]| -> io::Result<()> {
             *written += part.len() as u64;
             if *written > head.size {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "more than was announced"));
             }
-            hasher.update(part);
-            file.write_all(part)
+            hash_and_write(hasher, file, part)
         };
         let result = match patcher {
             Some(patcher) => patcher.push(bytes, &mut write),
             None => write(bytes),
         };
+        if let Some(part) = outgrown.take_if(|part| *written >= part.bytes) {
+            remove_temp(&temp.dir, part.name.as_bytes());
+        }
         if let Err(error) = result {
             // A delta that does not fit the file is like damage on the way.
             let failure = if error.raw_os_error().is_none() {
@@ -242,10 +324,16 @@ impl Storer {
         let Some(Writing { ticket, head, hasher, written, output }) = self.writing.take() else {
             return;
         };
-        let finished = output.and_then(|Output { file, temp, patcher }| {
+        let finished = output.and_then(|Output { file, mut temp, patcher, outgrown }| {
             let whole = patcher.is_none_or(|patcher| patcher.finish().is_ok());
             if !whole || written != head.size || hasher.finalize().as_bytes() != &digest.0 {
                 return Err(corrupt());
+            }
+            if temp.partial {
+                temp.claim(&file, self.names.next())?;
+            }
+            if let Some(part) = outgrown {
+                remove_temp(&temp.dir, part.name.as_bytes());
             }
             set_open(&file, head.meta)?;
             Ok(temp)
@@ -268,6 +356,14 @@ impl Storer {
 
     /// Drops the file that is being written.
     fn abort(&mut self) {
+        self.writing = None;
+    }
+
+    /// Drops the file that is being written, but not what the next run can go on with.
+    fn break_off(&mut self) {
+        if let Some(Writing { written, output: Ok(output), .. }) = &mut self.writing {
+            output.temp.kept = output.temp.partial && *written >= PART_BYTES_MIN;
+        }
         self.writing = None;
     }
 
@@ -314,18 +410,27 @@ impl Storer {
 
     /// Nothing more comes: publishes what is complete, removes what is not.
     pub fn finish(mut self) -> impl Iterator<Item = Told> {
-        self.abort();
+        self.break_off();
         self.flush();
         self.told.into_iter()
     }
 
     /// Gives up: nothing more becomes visible.
     pub fn discard(&mut self) {
-        self.abort();
+        self.break_off();
         for ready in self.ready.drain(..) {
             remove_temp(&ready.dir, &ready.temp);
         }
     }
+}
+
+/// Both at once where there is enough to do.
+fn hash_and_write(hasher: &mut blake3::Hasher, file: &mut File, part: &[u8]) -> io::Result<()> {
+    if part.len() < APART_BYTES_MIN {
+        hasher.update(part);
+        return file.write_all(part);
+    }
+    rayon::join(|| file.write_all(part), || hasher.update(part)).0
 }
 
 fn corrupt() -> Failure {

@@ -69,7 +69,7 @@ impl Changer {
             Op::RemoveDir { path } => self.remove_dir(path).await,
             Op::Sweep { path, name } => {
                 let leftover = path.join(name).map_err(|_| outside())?;
-                if temp::run_of(name.as_bytes()).is_none() {
+                if !temp::is_ours(name.as_bytes()) {
                     return Err(outside());
                 }
                 self.remove(&leftover).await

@@ -159,6 +159,23 @@ impl Pair {
         move || sshd.kill_sessions()
     }
 
+    /// Kills the helpers, and nothing else of their sessions, when called.
+    pub fn helper_killer(&self) -> impl FnOnce() + Send + use<> {
+        let sshd = self.sshd.clone().expect("a pair over SSH");
+        move || {
+            for pid in helpers(&sshd) {
+                let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+                // It may end by itself meanwhile.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
+    /// Helpers that still run on the server.
+    pub fn helper_count(&self) -> usize {
+        self.sshd.as_ref().map_or(0, |sshd| helpers(sshd).len())
+    }
+
     /// Processes that serve sessions now, with commands that outlive their session.
     pub fn session_count(&self) -> usize {
         self.sshd.as_ref().map_or(0, |sshd| {
@@ -203,6 +220,17 @@ impl Pair {
     pub fn assert_same(&self, way: Way) {
         tree::assert_same(&self.source, &self.target, way.exact());
     }
+}
+
+/// The helpers that `sshd` has started, also those whose session ended.
+fn helpers(sshd: &Sshd) -> Vec<u32> {
+    let is_helper = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"helper")
+    };
+    let marker = format!("TRANSHUME_TEST_SSHD={}", sshd.dir().display());
+    let pids = marked(&marker).into_iter().chain(sshd.session_pids());
+    pids.filter(|pid| alive(*pid)).filter(is_helper).collect()
 }
 
 /// Options that delete, and collect the changes.
