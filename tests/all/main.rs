@@ -16,3 +16,4 @@ mod migrate;
 mod render;
 mod sandbox;
 mod ssh;
+mod wanlink;

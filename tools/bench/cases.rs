@@ -7,17 +7,18 @@ use std::path::{Path, PathBuf};
 use super::Wanted;
 use super::census::Census;
 use super::clock::{self, Cost};
-use super::harness::sshd::Sshd;
 use super::peers::Peer;
+use super::server::Server;
 use super::table::{CSV_HEAD, Results, write_csv};
 use super::trees;
+use super::wan::link::Link;
 
 pub const NAMES: [&str; 5] = ["first", "idle", "change", "delta", "bulk"];
 
 /// What all cases work with.
 struct Bench<'a> {
     wanted: &'a Wanted,
-    sshd: Sshd,
+    server: Server,
     dir: PathBuf,
     peers: Vec<Peer>,
 }
@@ -26,7 +27,7 @@ pub fn run(wanted: &Wanted) -> Result<(), String> {
     let temporary = tempfile::Builder::new().prefix("bench-").tempdir_in(&wanted.dir);
     let temporary = temporary.map_err(|error| error.to_string())?;
     let mut peers = Vec::new();
-    for peer in Peer::ALL {
+    for peer in Peer::ALL.into_iter().filter(|peer| wanted.wants(*peer)) {
         match peer.version(&wanted.program) {
             Some(version) => {
                 println!("{:18} {version}", peer.name());
@@ -36,7 +37,13 @@ pub fn run(wanted: &Wanted) -> Result<(), String> {
         }
     }
     let dir = temporary.path().to_owned();
-    let bench = Bench { wanted, sshd: Sshd::start(), dir, peers };
+    // Declared before the server, whose sessions run over it.
+    let link = wanted.wan.map(Link::start).transpose()?;
+    let server = link.as_ref().map_or_else(|| Ok(Server::here()), Server::beyond)?;
+    if let Some(spec) = wanted.wan {
+        println!("over {spec:?}, congestion control {}", Link::congestion_control());
+    }
+    let bench = Bench { wanted, server, dir, peers };
     bench.warm_up()?;
     let mut csv = CSV_HEAD.to_owned();
     for case in &wanted.cases {
@@ -87,8 +94,15 @@ impl Bench<'_> {
     /// Lets `peer` copy once, and compares.
     fn copy(&self, peer: Peer, expected: &Census) -> Result<Cost, String> {
         let (source, target) = (self.source(), self.target(peer));
-        let mut command = peer.command(&self.wanted.program, &self.sshd, &source, &target);
+        if peer == Peer::Streams {
+            fs::create_dir_all(&target).map_err(|error| error.to_string())?;
+        }
+        let mut command = peer.command(&self.wanted.program, &self.server, &source, &target);
         let cost = clock::run(&mut command)?;
+        if peer == Peer::Streams {
+            // It carries bytes and nothing else; the comparison is about those.
+            dress(&source.join("archive"), &target.join("archive"))?;
+        }
         match expected.differences(&Census::take(&target)).as_slice() {
             [] => Ok(cost),
             found => Err(format!("{}: the trees differ: {}", peer.name(), found.join("; "))),
@@ -118,7 +132,8 @@ impl Bench<'_> {
 
     fn bulk(&self) -> Result<Results, String> {
         trees::large(&self.source().join("archive"), self.scaled(1 << 30));
-        self.fresh(&self.peers)
+        let streams = self.server.streams.iter().map(|_| Peer::Streams);
+        self.fresh(&self.peers.iter().copied().chain(streams).collect::<Vec<_>>())
     }
 
     /// Every run finds what the one before left; `change` happens to the source in between.
@@ -163,6 +178,16 @@ impl Bench<'_> {
         remove(&self.source());
         Ok(results)
     }
+}
+
+/// Gives `to` the mode and the time of `from`.
+fn dress(from: &Path, to: &Path) -> Result<(), String> {
+    let dressed = fs::metadata(from).and_then(|found| {
+        fs::set_permissions(to, found.permissions())?;
+        let times = fs::FileTimes::new().set_modified(found.modified()?);
+        fs::File::options().write(true).open(to)?.set_times(times)
+    });
+    dressed.map_err(|error| error.to_string())
 }
 
 fn remove(dir: &Path) {

@@ -12,19 +12,19 @@ pub struct Cost {
     pub wall: Duration,
     /// Of the client's side alone: sshd's processes are not ours.
     pub processor: Duration,
-    /// Bytes over the loopback device in both directions, of everything on this machine.
+    /// Bytes over the wire in both directions, of everything in this network namespace.
     pub wire_bytes: u64,
 }
 
 /// Runs `command` to its end; an error if it does not end with 0.
 pub fn run(command: &mut Command) -> Result<Cost, String> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let (wire, processor, start) = (loopback_bytes(), children(), Instant::now());
+    let (wire, processor, start) = (device_bytes(), children(), Instant::now());
     let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
     let cost = Cost {
         wall: start.elapsed(),
         processor: children().saturating_sub(processor),
-        wire_bytes: loopback_bytes().saturating_sub(wire),
+        wire_bytes: device_bytes().saturating_sub(wire),
     };
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -44,7 +44,15 @@ fn children() -> Duration {
     Duration::from_millis((ticks(13) + ticks(14)) * 1000 / USER_HZ)
 }
 
-fn loopback_bytes() -> u64 {
-    let text = std::fs::read_to_string("/sys/class/net/lo/statistics/tx_bytes");
-    text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+/// Bytes over all devices of this network namespace. What loopback sends it also receives.
+fn device_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let device = |line: &str| {
+        let (name, numbers) = line.split_once(':')?;
+        let numbers: Vec<u64> =
+            numbers.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+        let received = if name.trim() == "lo" { 0 } else { *numbers.first()? };
+        Some(received + numbers.get(8)?)
+    };
+    text.lines().filter_map(device).sum()
 }

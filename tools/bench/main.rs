@@ -12,25 +12,46 @@ mod live {
 }
 use live::harness;
 
+/// The slow link of tools/wanlink.
+#[path = "../wan"]
+mod wan {
+    #[allow(dead_code, reason = "wanlink itself uses more of it")]
+    pub mod line;
+    #[allow(dead_code, reason = "the same")]
+    pub mod link;
+    pub mod room;
+    #[allow(dead_code, reason = "the same")]
+    pub mod streams;
+    pub mod tun;
+}
+
 mod cases;
 mod census;
 mod clock;
 mod peers;
+mod server;
 mod table;
 mod trees;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: bench_peers [--program FILE] [--dir DIR] [--runs N] [--scale X] [--csv FILE] [CASE …]
+usage: bench_peers [--program FILE] [--dir DIR] [--runs N] [--scale X] [--csv FILE]
+                   [--wan RTT_MS,MBIT[,BUFFER_MS[,LOSS_PERCENT]]] [--only TOOL,…] [CASE …]
 
 cases: first    first copy of 12,000 small files in 44,000 directories
        idle     a pass with nothing to do over 200,000 files in 580,000 directories
        change   a pass after 0.2 % of the same were added, rewritten, deleted
        delta    a file of 1 GiB with 100 edits of 4 KiB and an insertion
        bulk     a new file of 1 GiB
-Without a case: first, delta, bulk. `--scale 0.1` takes a tenth of everything.";
+Without a case: first, delta, bulk. `--scale 0.1` takes a tenth of everything. With --wan all tools
+copy over a link like that of tools/wanlink, which takes root, and 8 plain TCP streams show in
+`bulk` what the link gives. `--only helper,rsync` leaves the others out.";
+
+/// Runs this program as the sender of plain streams: address, file, path at the far end.
+const STREAMS: &str = "--send-streams";
 
 /// What the command line asks for.
 pub struct Wanted {
@@ -40,20 +61,40 @@ pub struct Wanted {
     runs: usize,
     scale: f64,
     csv: Option<PathBuf>,
+    wan: Option<wan::line::Spec>,
+    /// Parts of the names of the tools that are wanted; all if there are none.
+    only: Vec<String>,
     cases: Vec<String>,
 }
 
 fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
+    let inside = wan::room::inside();
+    let alone = inside.is_none();
+    let words = inside.unwrap_or_else(|| std::env::args_os().skip(1).collect());
+    let words: Option<Vec<String>> =
+        words.into_iter().map(OsString::into_string).collect::<Result<_, _>>().ok();
+    let words = words.unwrap_or_default();
     if words.iter().any(|word| word == "--help") {
         println!("{USAGE}");
         return ExitCode::SUCCESS;
+    }
+    if let [flag, address, from, to] = words.as_slice()
+        && flag == STREAMS
+    {
+        return end(wan::streams::send(address, Path::new(from), Path::new(to), 8));
     }
     let Some(wanted) = parse(words) else {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    match cases::run(&wanted) {
+    if alone && wanted.wan.is_some() {
+        return wan::room::enter();
+    }
+    end(cases::run(&wanted))
+}
+
+fn end(result: Result<(), impl std::fmt::Display>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("bench_peers: {problem}");
@@ -69,6 +110,8 @@ fn parse(words: Vec<String>) -> Option<Wanted> {
         runs: 5,
         scale: 1.0,
         csv: None,
+        wan: None,
+        only: Vec::new(),
         cases: Vec::new(),
     };
     let mut words = words.into_iter();
@@ -79,6 +122,8 @@ fn parse(words: Vec<String>) -> Option<Wanted> {
             "--runs" => wanted.runs = words.next()?.parse().ok().filter(|runs| *runs > 0)?,
             "--scale" => wanted.scale = words.next()?.parse().ok().filter(|x| *x > 0.0)?,
             "--csv" => wanted.csv = Some(words.next()?.into()),
+            "--wan" => wanted.wan = Some(server::spec(&words.next()?)?),
+            "--only" => wanted.only = words.next()?.split(',').map(str::to_owned).collect(),
             name if cases::NAMES.contains(&name) => wanted.cases.push(word),
             _ => return None,
         }

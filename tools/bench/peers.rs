@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::harness::sshd::Sshd;
+use super::server::Server;
+use super::{STREAMS, Wanted};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -13,11 +14,18 @@ pub enum Peer {
     Tar,
     OpenSftp,
     Rclone,
+    /// The same bytes over plain TCP: what the link gives.
+    Streams,
 }
 
 impl Peer {
     pub const ALL: [Peer; 6] =
         [Peer::Helper, Peer::Sftp, Peer::Rsync, Peer::Tar, Peer::OpenSftp, Peer::Rclone];
+
+    /// In the order of the table.
+    pub fn all() -> impl Iterator<Item = Peer> {
+        Peer::ALL.into_iter().chain([Peer::Streams])
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -27,13 +35,14 @@ impl Peer {
             Peer::Tar => "tar | ssh tar",
             Peer::OpenSftp => "sftp put",
             Peer::Rclone => "rclone",
+            Peer::Streams => "8 TCP streams",
         }
     }
 
     /// The program that must be installed for it.
     fn needs(self) -> Option<&'static str> {
         match self {
-            Peer::Helper | Peer::Sftp => None,
+            Peer::Helper | Peer::Sftp | Peer::Streams => None,
             Peer::Rsync => Some("rsync"),
             Peer::Tar => Some("tar"),
             Peer::OpenSftp => Some("sftp"),
@@ -56,13 +65,14 @@ impl Peer {
 
     /// Whether it finds out what is there already.
     pub fn compares(self) -> bool {
-        !matches!(self, Peer::Tar | Peer::OpenSftp)
+        !matches!(self, Peer::Tar | Peer::OpenSftp | Peer::Streams)
     }
 
-    /// The command that makes `target` on `sshd`'s machine hold what `source` holds.
-    pub fn command(self, program: &Path, sshd: &Sshd, source: &Path, target: &Path) -> Command {
+    /// The command that makes `target` on `server`'s machine hold what `source` holds.
+    pub fn command(self, program: &Path, server: &Server, source: &Path, target: &Path) -> Command {
+        let (sshd, address) = (&server.sshd, server.address);
         let ssh = sshd.ssh_words();
-        let login = format!("{}@127.0.0.1", sshd.user());
+        let login = format!("{}@{address}", sshd.user());
         match self {
             Peer::Helper | Peer::Sftp => {
                 let mut command = Command::new(program);
@@ -109,13 +119,26 @@ impl Peer {
                 let (port, key) = (sshd.port(), sshd.client_key().display().to_string());
                 let known = sshd.known_hosts().display().to_string();
                 command.arg(format!(
-                    ":sftp,host=127.0.0.1,port={port},user={},key_file={key},known_hosts_file={known}:{}",
+                    ":sftp,host={address},port={port},user={},key_file={key},known_hosts_file={known}:{}",
                     sshd.user(),
                     target.display()
                 ));
                 command
             }
+            Peer::Streams => {
+                // The file that is running, also when its path has been replaced meanwhile.
+                let mut command = Command::new("/proc/self/exe");
+                command.arg(STREAMS).arg(server.streams.as_deref().unwrap_or_default());
+                command.arg(source.join("archive")).arg(target.join("archive"));
+                command
+            }
         }
+    }
+}
+
+impl Wanted {
+    pub fn wants(&self, peer: Peer) -> bool {
+        self.only.is_empty() || self.only.iter().any(|part| peer.name().contains(part))
     }
 }
 

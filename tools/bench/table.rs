@@ -30,7 +30,7 @@ impl Results {
             "", "seconds", "cpu s", "wire MB", "x rsync"
         );
         let wall = |peer| self.median(peer, |cost| cost.wall.as_secs_f64());
-        for peer in Peer::ALL {
+        for peer in Peer::all() {
             let Some(seconds) = wall(peer) else { continue };
             let processor = self.median(peer, |cost| cost.processor.as_secs_f64()).unwrap_or(0.0);
             let wire = self.median(peer, |cost| cost.wire_bytes as f64 / 1e6).unwrap_or(0.0);
@@ -59,7 +59,7 @@ impl Results {
     }
 }
 
-pub const CSV_HEAD: &str = "case,tool,wall_seconds,client_cpu_seconds,loopback_bytes\n";
+pub const CSV_HEAD: &str = "case,tool,wall_seconds,client_cpu_seconds,wire_bytes\n";
 
 pub fn write_csv(path: &Path, text: &str) -> Result<(), String> {
     std::fs::write(path, text).map_err(|error| format!("write {}: {error}", path.display()))
