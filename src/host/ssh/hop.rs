@@ -63,6 +63,15 @@ impl Hop {
         lock(&self.proven).clone()
     }
 
+    /// Whether a further connection logs in by itself, as often as one likes.
+    pub fn logs_in_again(&self) -> bool {
+        let once = |proof: &Proof| match proof {
+            Proof::Answers(_) => true,
+            Proof::Nothing | Proof::Agent(_) | Proof::Key(_) | Proof::Password(_) => false,
+        };
+        lock(&self.proven).as_ref().is_some_and(|proofs| !proofs.iter().any(once))
+    }
+
     pub fn set_proven(&self, proofs: Vec<Proof>) {
         *lock(&self.proven) = Some(proofs);
     }
