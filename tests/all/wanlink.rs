@@ -1,5 +1,6 @@
 //! The link that the benchmarks run over: it holds what it promises, and nothing of it stays.
 
+#[allow(dead_code, reason = "its own program uses more of it")]
 #[path = "../../tools/wan/line.rs"]
 mod line;
 
