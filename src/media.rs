@@ -8,17 +8,18 @@
 //!             \_________________ merge _________________/     equal digests: forgotten
 //!                                  | pairs of directories
 //!                               compare (pure): Plan
-//!                 batches: directories -> files -> links, modes, times     (several at once)
-//!   read: jobs -> pieces ====== transfer lanes (one connection each) =====> store: temp, hash,
+//!                 batches: directories, links, modes -> files             (several at once)
+//!   read: jobs -> pieces ======== transfer lanes (a batch each) ==========> store: make, temp, hash,
 //!                                                                          mode, sync, rename
+//!                 times of directories that the walk has left
 //!                 ending: deletions bottom-up -> conflicts -> times of directories -> sync
 //! ```
 //! - [`Endpoint`] says where a tree is. Opened, it is a `Session`: a local one works on threads of
 //!   this process, a helper one has the same workers behind frames (`helper`), an SFTP one speaks
 //!   to a stock server (`sftp`). All have the same shape: bounded channels.
 //! - `shard`: runs of directories with a digest; `merge` walks both sides in step and asks only for
-//!   those that differ. `compare` makes a `Plan` for each directory; `batch` carries plans out;
-//!   `transfer` moves contents; `ending` does what must come last. `sync` ties them together.
+//!   those that differ. `compare` makes a `Plan` for each directory; `batch` carries plans out, each
+//!   as one load of a lane, in order; `trail` knows what the walk has left; `transfer` moves contents; `ending` does what must come last. `sync` ties them together.
 //! - `root` is the only code that opens files of a local tree, always below its handle.
 //!
 //! # What can go wrong, and what then
@@ -29,7 +30,7 @@
 //! | content arrives damaged (hash, size) | not published; tried once more, whole |
 //! | the basis of a delta changed, or the delta does not pay | the file is sent whole |
 //! | the target is full or read-only | [`MediaError::TargetFull`]; what was published stays |
-//! | a link is cut, a helper or server dies | [`MediaError::Lost`] or its like; only temporary files are left, and the next pass sweeps them |
+//! | a link is cut, a helper or server dies | [`MediaError::Lost`] or its like; only temporary files are left: the next pass goes on with the part of a long file and sweeps the rest |
 //! | a scan breaks off | an error, never an empty tree: nothing is deleted |
 //! | the source is missing, or empty while deleting | refused before anything is done |
 //! | more deletions than allowed | refused before the first one |
@@ -42,7 +43,8 @@ mod board;
 mod change;
 mod compare;
 mod deletions;
-mod delta;
+#[doc(hidden)]
+pub mod delta;
 mod ending;
 mod endpoint;
 mod error;
@@ -62,6 +64,7 @@ mod store;
 mod sync;
 mod temp;
 mod throttle;
+mod trail;
 mod transfer;
 
 pub use change::{Action, Change, Differs, NodeKind};

@@ -1,15 +1,19 @@
 //! `transhume helper`: the remote half. Programs call it, not people, so it prints no events.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::Write;
+use std::os::fd::AsFd;
 
 use clap::Subcommand;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{Exit, Failure};
 use crate::error::one_line;
 use crate::host::Address;
 use crate::host::helper::{parse_address, serve};
 use crate::media;
+use crate::wire::WireError;
 
 /// The remote half; started by transhume itself
 #[derive(Debug, clap::Args)]
@@ -47,7 +51,7 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             0
         }
         Work::Files => {
-            let served = media::helper::serve(tokio::io::stdin(), tokio::io::stdout()).await;
+            let served = serve_files();
             served.map_err(|error| {
                 let text = format!("the helper stopped: {}", one_line(&error));
                 Failure::message(Exit::Failed, text, None)
@@ -70,6 +74,17 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // The exit code is the program's, and the thread that reads standard input would keep us.
     let _ = std::io::stdout().flush();
     std::process::exit(i32::from(code))
+}
+
+/// Blocks: nothing else happens in this process. The descriptors themselves, because the standard
+/// streams have buffers of their own and break what is written into lines.
+fn serve_files() -> Result<(), WireError> {
+    let limit = getrlimit(Resource::Nofile);
+    // Handles of directories are kept. If there may be no more, fewer are.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+    tokio::task::block_in_place(|| media::helper::serve(input, output))
 }
 
 fn address(word: &str) -> Result<Address, String> {

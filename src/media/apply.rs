@@ -3,6 +3,7 @@
 //! what is already so is fine. Blocking.
 
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
@@ -13,38 +14,42 @@ use super::failure::failure;
 use super::read::regular;
 use super::root::{Dirs, StatKind, stat_at, stat_open};
 use super::temp::{self, TempNames};
-use crate::wire::message::{Answer, Call, Op};
+use crate::wire::message::{Answer, Call, Op, Results};
 use crate::wire::path::{Name, RelPath};
-use crate::wire::tree::{Failure, FailureKind, Meta, OWNER_UNCHANGED};
+use crate::wire::tree::{Failure, FailureKind, Meta, Mtime, OWNER_UNCHANGED};
 
-/// What a stream of calls works with.
-pub(crate) struct Changer {
-    dirs: Dirs,
-    names: TempNames,
+/// What the owner of a directory needs to work in it.
+const USABLE: u32 = 0o700;
+
+/// Works with the handles and names of the thread that it is on.
+pub(crate) struct Changer<'a> {
+    pub dirs: &'a mut Dirs,
+    pub names: &'a mut TempNames,
 }
 
-impl Changer {
-    pub fn new(dirs: Dirs, names: TempNames) -> Self {
-        Changer { dirs, names }
-    }
-
+impl Changer<'_> {
     pub fn answer(&mut self, call: Call) -> Answer {
         match call {
-            Call::Apply(ops) => Answer::Applied(ops.0.iter().map(|op| self.apply(op)).collect()),
+            Call::Apply(ops) => Answer::Applied(self.apply_all(&ops.0)),
             Call::Signature(path) => Answer::Signature(self.signature(&path)),
             Call::Sync => Answer::Synced(self.dirs.root().sync()),
         }
     }
 
+    /// What came of each, in order.
+    pub fn apply_all(&mut self, ops: &[Op]) -> Results {
+        ops.iter().map(|op| self.apply(op)).collect()
+    }
+
     fn signature(&mut self, path: &RelPath) -> Result<bytes::Bytes, Failure> {
         let file = self.dirs.open_file(path)?;
         let size = regular(&file)?.size;
-        delta::signature(&file, size).map_err(|error| failure("read it", error))
+        delta::signature(&file, size, secret_seed()).map_err(|error| failure("read it", error))
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), Failure> {
         match op {
-            Op::MakeDir { path } => self.make_dir(path),
+            Op::MakeDir { path, meta } => self.make_dir(path, *meta),
             Op::Link { path, meta, text } => self.link(path, *meta, &text.0),
             Op::SetFile { path, meta } => self.set_file(path, *meta),
             Op::SetLink { path, meta } => {
@@ -52,6 +57,7 @@ impl Changer {
                 set_link(&dir, name.as_bytes(), *meta)
             }
             Op::SetDir { path, meta } => self.set_dir(path, *meta),
+            Op::SetDirTime { path, mtime } => self.set_dir_time(path, *mtime),
             Op::Remove { path } => self.remove(path, AtFlags::empty()),
             Op::RemoveDir { path } => {
                 self.dirs.forget(path);
@@ -61,26 +67,40 @@ impl Changer {
         }
     }
 
-    fn make_dir(&mut self, path: &RelPath) -> Result<(), Failure> {
+    fn make_dir(&mut self, path: &RelPath, meta: Meta) -> Result<(), Failure> {
         if path.is_root() {
             // It was opened; there is nothing to make.
             return Ok(());
         }
         let (dir, name) = self.dirs.parent(path)?;
-        match rustix::fs::mkdirat(&dir, name.as_bytes(), Mode::RWXU) {
-            Ok(()) => return Ok(()),
-            Err(Errno::EXIST) => {}
+        let mode = meta.mode | USABLE;
+        match rustix::fs::mkdirat(&dir, name.as_bytes(), Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST) => {}
             Err(error) => return Err(failure("make the directory", error)),
         }
         let stat = stat_at(&dir, name.as_bytes()).map_err(|error| failure("look at it", error))?;
         if stat.kind != StatKind::Dir {
             return Err(Failure::new(FailureKind::Confined, "something else is in the way"));
         }
-        if stat.meta.mode & 0o700 != 0o700 && !rustix::process::geteuid().is_root() {
-            let handle = self.dirs.dir(path)?;
-            chmod_dir(&handle, stat.meta.mode | 0o700)?;
+        self.own_dir(path, stat.meta, Meta { mode, ..meta })
+    }
+
+    /// Gives a directory what the process's umask, or its parent's group or default rights, made
+    /// different from what is wanted. Mostly nothing.
+    fn own_dir(&mut self, path: &RelPath, made: Meta, wanted: Meta) -> Result<(), Failure> {
+        let (uid, gid) = owner(wanted);
+        let owned = uid.is_none_or(|uid| uid.as_raw() == made.uid)
+            && gid.is_none_or(|gid| gid.as_raw() == made.gid);
+        if owned && made.mode == wanted.mode {
+            return Ok(());
         }
-        Ok(())
+        let handle = self.dirs.dir(path)?;
+        if !owned {
+            rustix::fs::chownat(&handle, c".", uid, gid, AtFlags::empty())
+                .map_err(|error| failure("change its owner", error))?;
+        }
+        // Also if only the owner differed: changing it clears bits of the mode.
+        chmod_dir(&handle, wanted.mode)
     }
 
     fn link(&mut self, path: &RelPath, meta: Meta, text: &[u8]) -> Result<(), Failure> {
@@ -123,7 +143,7 @@ impl Changer {
         let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
         rustix::fs::chmod(&by_handle, Mode::from_raw_mode(meta.mode))
             .map_err(|error| failure("change its mode", error))?;
-        rustix::fs::utimensat(&dir, name.as_bytes(), &times(meta), AtFlags::SYMLINK_NOFOLLOW)
+        rustix::fs::utimensat(&dir, name.as_bytes(), &times(meta.mtime), AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| failure("set its time", error))
     }
 
@@ -135,9 +155,20 @@ impl Changer {
                 .map_err(|error| failure("change its owner", error))?;
         }
         // The mode comes last: it may take away the right to do any of this.
-        rustix::fs::utimensat(&handle, c".", &times(meta), AtFlags::empty())
+        rustix::fs::utimensat(&handle, c".", &times(meta.mtime), AtFlags::empty())
             .map_err(|error| failure("set its time", error))?;
         chmod_dir(&handle, meta.mode)
+    }
+
+    fn set_dir_time(&mut self, path: &RelPath, mtime: Mtime) -> Result<(), Failure> {
+        if path.is_root() {
+            let root = self.dirs.dir(path)?;
+            return rustix::fs::utimensat(&root, c".", &times(mtime), AtFlags::empty())
+                .map_err(|error| failure("set its time", error));
+        }
+        let (dir, name) = self.dirs.parent(path)?;
+        rustix::fs::utimensat(&dir, name.as_bytes(), &times(mtime), AtFlags::SYMLINK_NOFOLLOW)
+            .map_err(|error| failure("set its time", error))
     }
 
     fn remove(&mut self, path: &RelPath, flags: AtFlags) -> Result<(), Failure> {
@@ -149,7 +180,7 @@ impl Changer {
     }
 
     fn sweep(&mut self, path: &RelPath, name: &Name) -> Result<(), Failure> {
-        if temp::run_of(name.as_bytes()).is_none() {
+        if !temp::is_ours(name.as_bytes()) {
             return Err(Failure::new(FailureKind::Other, "it is no temporary file of ours"));
         }
         let dir = self.dirs.dir(path)?;
@@ -160,6 +191,12 @@ impl Changer {
     }
 }
 
+/// A seed that nobody who made the file could know.
+fn secret_seed() -> u64 {
+    // Its keys come from the system's random numbers.
+    RandomState::new().build_hasher().finish()
+}
+
 /// Gives an open file its owner, mode and time, in this order: changing the owner clears setuid.
 pub(crate) fn set_open(file: &File, meta: Meta) -> Result<(), Failure> {
     let (uid, gid) = owner(meta);
@@ -168,7 +205,7 @@ pub(crate) fn set_open(file: &File, meta: Meta) -> Result<(), Failure> {
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(meta.mode))
         .map_err(|error| failure("change its mode", error))?;
-    rustix::fs::futimens(file, &times(meta)).map_err(|error| failure("set its time", error))
+    rustix::fs::futimens(file, &times(meta.mtime)).map_err(|error| failure("set its time", error))
 }
 
 fn set_link(dir: impl AsFd, name: &[u8], meta: Meta) -> Result<(), Failure> {
@@ -177,7 +214,7 @@ fn set_link(dir: impl AsFd, name: &[u8], meta: Meta) -> Result<(), Failure> {
         rustix::fs::chownat(&dir, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|error| failure("change its owner", error))?;
     }
-    rustix::fs::utimensat(&dir, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)
+    rustix::fs::utimensat(&dir, name, &times(meta.mtime), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| failure("set its time", error))
 }
 
@@ -191,8 +228,7 @@ fn owner(meta: Meta) -> (Option<Uid>, Option<Gid>) {
     (uid, (meta.gid != OWNER_UNCHANGED).then(|| Gid::from_raw(meta.gid)))
 }
 
-fn times(meta: Meta) -> Timestamps {
-    let mtime = meta.mtime;
+fn times(mtime: Mtime) -> Timestamps {
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT },
         last_modification: Timespec {

@@ -1,24 +1,28 @@
-//! A batch: the plans of some directories, carried out together. Directories first, in the order
-//! of the walk; then files, over all lanes; then symlinks, modes and times, the deepest directory
-//! first. Several batches are under way at once; only their first parts are done in order.
+//! A batch: the plans of some directories, carried out together. One lane gets it as a load:
+//! directories, symlinks and modes first, then files. So nothing has to be waited for in between,
+//! and several batches are under way at once, in no order. Only the times of directories wait: for
+//! everything in them, which may be in earlier batches too.
 
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::oneshot;
 
 use super::board::Board;
 use super::compare::{Plan, Transfer};
 use super::error::MediaError;
 use super::session::{Calls, Link};
-use super::transfer::{Failed, QueueSender, Work};
+use super::transfer::{Changes, Failed, FileWork, QueueSender, Work, is_long};
 use crate::wire::bounded::List;
-use crate::wire::message::{Answer, Call, OPS_MAX, Op, Side};
+use crate::wire::message::{Answer, Call, OPS_MAX, Op, Results, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Failure, FailureKind, Problem};
 
 /// A batch is carried out when it holds so much.
-const FILES_MAX: usize = 1024;
-const OPS_TOTAL_MAX: usize = 4096;
+const FILES_MAX: usize = 512;
+const OPS_TOTAL_MAX: usize = 2048;
 
 /// What everybody needs who carries something out.
 #[derive(Clone, Copy)]
@@ -32,60 +36,125 @@ pub(crate) struct Hands<'a> {
 
 #[derive(Default)]
 pub(crate) struct Batch {
-    before: Vec<Op>,
+    ops: Vec<Op>,
     files: Vec<Transfer>,
-    after: Vec<Op>,
+    /// Times of directories, the deepest first.
+    times: Vec<Op>,
 }
 
 impl Batch {
+    /// `ops` make the directories that earlier batches make too: on another lane, those may be
+    /// later.
+    pub fn new(ops: Vec<Op>) -> Self {
+        Batch { ops, ..Batch::default() }
+    }
+
     /// Takes over what `plan` holds for now.
     pub fn add(&mut self, plan: &mut Plan) {
-        self.before.append(&mut plan.before);
+        self.ops.extend(plan.make.clone());
+        self.ops.append(&mut plan.ops);
         self.files.append(&mut plan.files);
-        self.after.append(&mut plan.after);
+    }
+
+    /// What is to be done when everything that came before is there.
+    pub fn add_time(&mut self, op: Op) {
+        self.times.push(op);
     }
 
     pub fn is_full(&self) -> bool {
-        self.files.len() >= FILES_MAX || self.before.len() + self.after.len() >= OPS_TOTAL_MAX
+        self.files.len() >= FILES_MAX || self.ops.len() + self.times.len() >= OPS_TOTAL_MAX
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.before.is_empty() && self.after.is_empty()
-    }
-
-    /// Asks for the first part, so that it is done before that of any later batch.
-    pub async fn start<'a>(self, hands: Hands<'a>) -> Result<Started<'a>, MediaError> {
-        let before = hands.send_ops(self.before).await?;
-        Ok(Started { hands, before, files: self.files, after: self.after })
+    /// Sends it on its way. `before` tells when all earlier batches are done.
+    pub fn start<'a>(
+        self,
+        hands: Hands<'a>,
+        before: Option<oneshot::Receiver<()>>,
+    ) -> Result<Started<'a>, MediaError> {
+        // Several lanes may share a long file, but not before its directory is there.
+        let later = |file: &Transfer| file.basis.is_some() || is_long(file.size);
+        let (later, now) = self.files.into_iter().partition(later);
+        let load = hands.load(self.ops, now)?;
+        Ok(Started { hands, before, load, later, times: self.times })
     }
 }
 
-/// A batch whose first part is under way.
+/// A batch that is under way.
 pub(crate) struct Started<'a> {
     hands: Hands<'a>,
-    before: Vec<SentOps>,
-    files: Vec<Transfer>,
-    after: Vec<Op>,
+    before: Option<oneshot::Receiver<()>>,
+    load: Loaded,
+    /// Files that may be sent as a delta, or in parts.
+    later: Vec<Transfer>,
+    times: Vec<Op>,
 }
 
 impl Started<'_> {
-    /// Carries out the rest.
-    pub async fn finish(self) -> Result<(), MediaError> {
-        let Started { hands, before, files, after } = self;
-        hands.ops_done(before).await?;
-        hands.transfer(files).await?;
-        let (dirs, others): (Vec<Op>, Vec<Op>) =
-            after.into_iter().partition(|op| matches!(op, Op::SetDir { .. }));
-        let others = hands.send_ops(others).await?;
-        hands.ops_done(others).await?;
-        let dirs = hands.send_ops(dirs.into_iter().rev().collect()).await?;
-        hands.ops_done(dirs).await
+    /// Carries out the rest; `done` is told when all but the times is done.
+    pub async fn finish(self, done: oneshot::Sender<()>) -> Result<(), MediaError> {
+        let Started { hands, before, load, later, times } = self;
+        hands.loaded(load).await?;
+        hands.transfer(later).await?;
+        if let Some(before) = before {
+            // Without an answer it failed, and so does the pass.
+            let _ = before.await;
+        }
+        // The last batch may be done, and nobody wait.
+        let _ = done.send(());
+        let times = hands.send_ops(times).await?;
+        hands.ops_done(times).await
+    }
+}
+
+/// What a lane was given.
+struct Loaded {
+    changes: Vec<(Vec<Op>, oneshot::Receiver<Results>)>,
+    files: Vec<(Transfer, oneshot::Receiver<Result<(), Failed>>)>,
+}
+
+type Done<'a> = BoxFuture<'a, Result<(), MediaError>>;
+
+/// The batches under way.
+pub(crate) struct UnderWay<'a> {
+    hands: Hands<'a>,
+    batches: FuturesUnordered<Done<'a>>,
+    /// Tells when the latest one, and so all of them, are done.
+    latest: Option<oneshot::Receiver<()>>,
+}
+
+impl<'a> UnderWay<'a> {
+    pub fn new(hands: Hands<'a>) -> Self {
+        UnderWay { hands, batches: FuturesUnordered::new(), latest: None }
+    }
+
+    pub fn count(&self) -> usize {
+        self.batches.len()
+    }
+
+    pub fn start(&mut self, batch: Batch) -> Result<(), MediaError> {
+        let (done, latest) = oneshot::channel();
+        let started = batch.start(self.hands, self.latest.replace(latest))?;
+        self.batches.push(started.finish(done).boxed());
+        Ok(())
+    }
+
+    /// Waits for some batch.
+    pub async fn next(&mut self) -> Result<(), MediaError> {
+        self.batches.next().await.unwrap_or(Ok(()))
+    }
+
+    /// Waits for all batches.
+    pub async fn all(&mut self) -> Result<(), MediaError> {
+        while let Some(done) = self.batches.next().await {
+            done?;
+        }
+        Ok(())
     }
 }
 
 /// Operations that the target was asked for.
 pub(crate) struct SentOps {
-    paths: Vec<RelPath>,
+    ops: Vec<Op>,
     answer: oneshot::Receiver<Answer>,
 }
 
@@ -114,34 +183,42 @@ impl<'a> Hands<'a> {
     pub async fn send_ops(&self, ops: Vec<Op>) -> Result<Vec<SentOps>, MediaError> {
         let mut sent = Vec::new();
         for ops in ops.chunks(OPS_MAX) {
-            let paths = ops.iter().map(|op| op.path().clone()).collect();
             let answer = self.call(Call::Apply(List(ops.to_vec()))).await?;
-            sent.push(SentOps { paths, answer });
+            sent.push(SentOps { ops: ops.to_vec(), answer });
         }
         Ok(sent)
     }
 
     /// Waits for operations and notes those that failed.
     pub async fn ops_done(&self, sent: Vec<SentOps>) -> Result<(), MediaError> {
-        for (path, result) in self.results(sent).await? {
-            match result {
-                Ok(()) => self.board.count(|stats| stats.changed_entries += 1),
-                Err(failure) => self.failed(path, failure)?,
-            }
+        for (op, result) in self.results(sent).await? {
+            self.note(&op, result)?;
         }
         Ok(())
+    }
+
+    fn note(&self, op: &Op, result: Result<(), Failure>) -> Result<(), MediaError> {
+        match result {
+            // It counts when it gets its time.
+            Ok(()) if matches!(op, Op::MakeDir { .. }) => Ok(()),
+            Ok(()) => {
+                self.board.count(|stats| stats.changed_entries += 1);
+                Ok(())
+            }
+            Err(failure) => self.failed(op.path().clone(), failure),
+        }
     }
 
     /// Waits for operations.
     pub async fn results(
         &self,
         sent: Vec<SentOps>,
-    ) -> Result<Vec<(RelPath, Result<(), Failure>)>, MediaError> {
+    ) -> Result<Vec<(Op, Result<(), Failure>)>, MediaError> {
         let mut all = Vec::new();
-        for SentOps { paths, answer } in sent {
+        for SentOps { ops, answer } in sent {
             match answer.await {
-                Ok(Answer::Applied(results)) if results.len() == paths.len() => {
-                    all.extend(paths.into_iter().zip(results));
+                Ok(Answer::Applied(results)) if results.len() == ops.len() => {
+                    all.extend(ops.into_iter().zip(results));
                 }
                 Ok(Answer::Applied(_) | Answer::Signature(_) | Answer::Synced(_)) | Err(_) => {
                     return Err(self.target_lost());
@@ -169,30 +246,63 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// Moves files and waits for them. What fails in a way that may pass is tried once more.
-    pub async fn transfer(&self, files: Vec<Transfer>) -> Result<(), MediaError> {
-        let failed = self.transfer_once(files).await?;
-        let again = failed.into_iter().map(|(file, _)| Transfer { delta: false, ..file }).collect();
-        for (file, Failed { failure, .. }) in self.transfer_once(again).await? {
+    /// Gives operations and files to a lane, which takes them in this order.
+    fn load(&self, ops: Vec<Op>, files: Vec<Transfer>) -> Result<Loaded, MediaError> {
+        let mut loaded = Loaded { changes: Vec::new(), files: Vec::new() };
+        let mut load = Vec::new();
+        for ops in ops.chunks(OPS_MAX) {
+            let (results, answer) = oneshot::channel();
+            loaded.changes.push((ops.to_vec(), answer));
+            load.push(Work::Change(Changes { ops: ops.to_vec(), results }));
+        }
+        for file in files {
+            load.push(Work::Move(work(file, None, &mut loaded)));
+        }
+        if load.is_empty() || self.queue.push(load) { Ok(loaded) } else { Err(self.target_lost()) }
+    }
+
+    /// Waits for a load. Files that fail in a way that may pass are tried once more.
+    async fn loaded(&self, load: Loaded) -> Result<(), MediaError> {
+        for (ops, answer) in load.changes {
+            let results = answer.await.map_err(|_| self.target_lost())?;
+            if results.len() != ops.len() {
+                return Err(self.target_lost());
+            }
+            for (op, result) in ops.iter().zip(results) {
+                self.note(op, result)?;
+            }
+        }
+        let again = self.moved(load.files).await?;
+        let whole = |(file, _)| Transfer { basis: None, ..file };
+        let again = again.into_iter().map(whole).collect();
+        let load = self.load(Vec::new(), again)?;
+        for (file, Failed { failure, .. }) in self.moved(load.files).await? {
             self.failed(file.path, failure)?;
         }
         Ok(())
     }
 
-    async fn transfer_once(
-        &self,
-        files: Vec<Transfer>,
-    ) -> Result<Vec<(Transfer, Failed)>, MediaError> {
-        let mut waiting = Vec::new();
+    /// Moves files and waits for them.
+    pub async fn transfer(&self, files: Vec<Transfer>) -> Result<(), MediaError> {
+        let mut loaded = Loaded { changes: Vec::new(), files: Vec::new() };
         for file in files {
-            let signature = if file.delta { self.signature(&file.path).await? } else { None };
-            let (result, answer) = oneshot::channel();
-            let work = Work { path: file.path.clone(), size: file.size, signature, result };
-            if !self.queue.push(work).await {
+            let signature = match &file.basis {
+                Some(basis) => self.signature(basis).await?,
+                None => None,
+            };
+            // Each is large, or there are few: any lane may take it.
+            if !self.queue.push_file(work(file, signature, &mut loaded)) {
                 return Err(self.target_lost());
             }
-            waiting.push((file, answer));
         }
+        self.loaded(loaded).await
+    }
+
+    /// Waits for files; gives those that failed in a way that may pass.
+    async fn moved(
+        &self,
+        waiting: Vec<(Transfer, oneshot::Receiver<Result<(), Failed>>)>,
+    ) -> Result<Vec<(Transfer, Failed)>, MediaError> {
         let mut failed = Vec::new();
         for (file, answer) in waiting {
             match answer.await.map_err(|_| self.target_lost())? {
@@ -228,4 +338,12 @@ impl<'a> Hands<'a> {
             Ok(Answer::Applied(_) | Answer::Signature(_)) | Err(_) => Err(self.target_lost()),
         }
     }
+}
+
+/// The work of moving `file`, which is noted in `loaded`.
+fn work(file: Transfer, signature: Option<bytes::Bytes>, loaded: &mut Loaded) -> FileWork {
+    let (result, answer) = oneshot::channel();
+    let work = FileWork { path: file.path.clone(), size: file.size, signature, result };
+    loaded.files.push((file, answer));
+    work
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::change::{Action, Change, Differs, NodeKind};
 use super::delta;
+use super::temp;
 use crate::wire::message::Op;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Directory, Entry, Failure, FailureKind, Meta, Node, Problem};
@@ -25,11 +26,15 @@ pub(crate) struct Rules {
 /// What is to be done about one directory, in this order.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
-    /// Makes room and directories.
-    pub before: Vec<Op>,
+    /// Makes the directory, unless it is there, and lets it be worked in.
+    pub make: Option<Op>,
+    /// Makes room for directories; symlinks, modes and times of what is in it.
+    pub ops: Vec<Op>,
     pub files: Vec<Transfer>,
-    /// Symlinks, modes and times; the directory's own come last.
-    pub after: Vec<Op>,
+    /// The directory's own mode and time, for when all that is in it is there.
+    pub last: Option<Op>,
+    /// Something makes room for a directory: nothing later may be done before that.
+    pub clears: bool,
     /// For the end of the pass, when what is in the way is gone.
     pub conflicts: Vec<Conflict>,
     pub deletions: Vec<Deletion>,
@@ -42,8 +47,9 @@ pub(crate) struct Plan {
 pub(crate) struct Transfer {
     pub path: RelPath,
     pub size: u64,
-    /// The old file may serve as the basis of a delta.
-    pub delta: bool,
+    /// What may serve as the basis of a delta: the old file, or what a transfer that broke off
+    /// left of this one.
+    pub basis: Option<RelPath>,
 }
 
 /// Something for whose name the target still has a directory.
@@ -81,14 +87,16 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
     let Some(wanted) = source.meta else { return plan };
     // What could not be read may be there after all.
     let delete = rules.delete && source.problems.is_empty();
-    let mut removes = !target.leftovers.is_empty();
+    let (mut removes, mut new_dirs) = (!target.leftovers.is_empty(), false);
     for pair in merge(&source.entries, &target.entries) {
         let name = pair.0.or(pair.1).map(|entry| &entry.name);
         let Some(Ok(path)) = name.map(|name| source.path.join(name)) else { continue };
         match pair {
             (Some(one), other) => {
                 let other = other.map(|entry| &entry.node);
+                new_dirs |= one.node == Node::Dir && other != Some(&Node::Dir);
                 entry(&mut plan, path, &one.node, other, rules);
+                resume(&mut plan, one, target, rules);
             }
             (None, Some(Entry { node: Node::Dir, .. })) => removes |= delete,
             (
@@ -104,17 +112,17 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
         }
     }
     leftovers(&mut plan, target);
-    let touched = !plan.before.is_empty() || !plan.files.is_empty() || !plan.after.is_empty();
+    let touched = new_dirs || !plan.files.is_empty() || !plan.ops.is_empty();
     let differs = match target.meta {
         Some(present) => meta_differs(wanted, present),
         None => Differs { mode: true, ..Differs::default() },
     };
-    let usable = target.meta.is_some_and(|meta| meta.mode & 0o700 == 0o700);
+    let usable = target.meta.is_some_and(is_usable);
     if touched && !usable {
-        plan.before.insert(0, Op::MakeDir { path: source.path.clone() });
+        plan.make = Some(Op::MakeDir { path: source.path.clone(), meta: wanted });
     }
     if touched || differs.any() {
-        plan.after.push(Op::SetDir { path: source.path.clone(), meta: wanted });
+        plan.last = Some(Op::SetDir { path: source.path.clone(), meta: wanted });
     }
     if differs.any() {
         plan.changes.push(change(&source.path, NodeKind::Dir, Action::Adjust(differs), None));
@@ -126,18 +134,29 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
     plan
 }
 
-/// A directory that only the source has; its parent's plan makes it.
+/// A directory that only the source has; its parent's plan has made room for it.
 pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
     let mut plan = Plan { problems: source.problems.clone(), ..Plan::default() };
+    let Directory { path, meta, .. } = source;
+    // One that cannot be opened has no place yet: the next pass may see what it is.
+    let Some(meta) = *meta else { return plan };
+    plan.make = Some(Op::MakeDir { path: path.clone(), meta });
     for one in &source.entries {
         if let Ok(path) = source.path.join(&one.name) {
             entry(&mut plan, path, &one.node, None, rules);
         }
     }
-    if let Some(meta) = source.meta {
-        plan.after.push(Op::SetDir { path: source.path.clone(), meta });
-    }
+    plan.last = Some(if is_usable(meta) {
+        Op::SetDirTime { path: path.clone(), mtime: meta.mtime }
+    } else {
+        Op::SetDir { path: path.clone(), meta }
+    });
     plan
+}
+
+/// Whether its owner can do everything in a directory.
+fn is_usable(meta: Meta) -> bool {
+    meta.mode & 0o700 == 0o700
 }
 
 /// A directory that only the target has.
@@ -155,9 +174,29 @@ pub(crate) fn target_only(target: &Directory, delete: bool) -> Plan {
     plan
 }
 
+/// Looks whether an earlier run has left a part of the file that was just planned.
+fn resume(plan: &mut Plan, source: &Entry, target: &Directory, rules: &Rules) {
+    let Entry { name, node: Node::File { size, meta, .. } } = source else { return };
+    if target.leftovers.is_empty() || !rules.delta {
+        return;
+    }
+    let Some(file) = plan.files.last_mut() else { return };
+    let Some((dir, planned)) = file.path.split() else { return };
+    if planned != *name || file.basis.is_some() {
+        return;
+    }
+    let names = temp::partial_names(name, *size, meta.mtime);
+    let part = names.into_iter().flatten().find(|name| target.leftovers.contains(name));
+    file.basis = part.and_then(|part| dir.join(&part).ok());
+}
+
 fn leftovers(plan: &mut Plan, target: &Directory) {
-    let names = target.leftovers.iter().cloned();
-    plan.deletions.extend(names.map(|name| Deletion::Leftover(target.path.clone(), name)));
+    // What is about to be used is removed by the transfer that uses it.
+    let used: Vec<&RelPath> = plan.files.iter().filter_map(|file| file.basis.as_ref()).collect();
+    let unused = |name: &&Name| target.path.join(name).is_ok_and(|path| !used.contains(&&path));
+    let names: Vec<Name> = target.leftovers.iter().filter(unused).cloned().collect();
+    let leftover = |name| Deletion::Leftover(target.path.clone(), name);
+    plan.deletions.extend(names.into_iter().map(leftover));
 }
 
 /// Pairs entries of the same name; both lists are in order.
@@ -205,7 +244,7 @@ fn file(
     target: Option<&Node>,
     rules: &Rules,
 ) {
-    let new = Transfer { path: path.clone(), size, delta: false };
+    let new = Transfer { path: path.clone(), size, basis: None };
     match target {
         Some(Node::File { size: old_size, meta: old_meta, content: old_content }) => {
             let mut differs = meta_differs(meta, *old_meta);
@@ -222,10 +261,11 @@ fn file(
                     && size >= delta::FILE_BYTES_MIN
                     && *old_size >= delta::FILE_BYTES_MIN;
                 plan.changes.push(change(&path, NodeKind::File, Action::Update(differs), None));
-                plan.files.push(Transfer { delta, ..new });
+                let basis = delta.then_some(path);
+                plan.files.push(Transfer { basis, ..new });
             } else if differs.any() {
                 plan.changes.push(change(&path, NodeKind::File, Action::Adjust(differs), None));
-                plan.after.push(Op::SetFile { path, meta });
+                plan.ops.push(Op::SetFile { path, meta });
             }
         }
         Some(Node::Dir) => {
@@ -257,10 +297,10 @@ fn link(
             differs.content = text != old_text;
             if differs.content {
                 plan.changes.push(change(Action::Update(differs)));
-                plan.after.push(op);
+                plan.ops.push(op);
             } else if differs.any() {
                 plan.changes.push(change(Action::Adjust(differs)));
-                plan.after.push(Op::SetLink { path, meta: *meta });
+                plan.ops.push(Op::SetLink { path, meta: *meta });
             }
         }
         Some(Node::Dir) => {
@@ -269,7 +309,7 @@ fn link(
         }
         Some(Node::File { .. } | Node::Special) | None => {
             plan.changes.push(change(Action::Create));
-            plan.after.push(op);
+            plan.ops.push(op);
         }
     }
 }
@@ -278,12 +318,12 @@ fn dir(plan: &mut Plan, path: RelPath, target: Option<&Node>) {
     match target {
         Some(Node::Dir) => return,
         Some(Node::File { .. } | Node::Link { .. } | Node::Special) => {
-            plan.before.push(Op::Remove { path: path.clone() });
+            plan.ops.push(Op::Remove { path: path.clone() });
+            plan.clears = true;
         }
         None => {}
     }
     plan.changes.push(change(&path, NodeKind::Dir, Action::Create, None));
-    plan.before.push(Op::MakeDir { path });
 }
 
 fn change(path: &RelPath, node: NodeKind, action: Action, link_text: Option<Vec<u8>>) -> Change {
@@ -336,7 +376,7 @@ mod tests {
     fn equal_directories_need_nothing() {
         let one = directory(vec![file("a", 1, meta(0o644, 5))]);
         let plan = both(&one, &one.clone(), &RULES);
-        assert!(plan.before.is_empty() && plan.files.is_empty() && plan.after.is_empty());
+        assert!(plan.ops.is_empty() && plan.files.is_empty() && plan.last.is_none());
         assert!(plan.deletions.is_empty() && plan.changes.is_empty());
     }
 
@@ -355,7 +395,30 @@ mod tests {
         assert_eq!(files, ["d/size", "d/time"]);
         let set = Op::SetFile { path: path("d/mode"), meta: meta(0o600, 5) };
         let dir = Op::SetDir { path: path("d"), meta: meta(0o755, 1) };
-        assert_eq!(plan.after, [set, dir]);
+        assert_eq!((plan.ops, plan.last), (vec![set], Some(dir)));
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_used_if_it_is_of_this_file_and_swept_otherwise() {
+        let long = 20 << 20;
+        let source = directory(vec![file("dump", long, meta(0o644, 5))]);
+        let names = |secs| {
+            let name = Name::new(b"dump").unwrap();
+            temp::partial_names(&name, long, Mtime { secs, nanos: 0 }).unwrap()
+        };
+        let (ours, stale) = (names(5), names(4));
+        let mut target = directory(Vec::new());
+        target.leftovers = vec![stale[0].clone(), ours[1].clone()];
+        let plan = both(&source, &target, &RULES);
+        let basis = target.path.join(&ours[1]).unwrap();
+        assert_eq!(plan.files, [Transfer { path: path("d/dump"), size: long, basis: Some(basis) }]);
+        let swept = Deletion::Leftover(path("d"), stale[0].clone());
+        assert_eq!(plan.deletions[1..], [swept]);
+        // A file that is there is the better basis.
+        target.entries = vec![file("dump", long - 1, meta(0o644, 5))];
+        let plan = both(&source, &target, &RULES);
+        assert_eq!(plan.files[0].basis, Some(path("d/dump")));
+        assert_eq!(plan.deletions.len(), 3);
     }
 
     #[test]
@@ -380,8 +443,8 @@ mod tests {
             node: Node::Link { meta: meta(0o777, secs), text: Blob(b"to".to_vec()) },
         };
         let (source, target) = (directory(vec![link(1)]), directory(vec![link(2)]));
-        assert!(!both(&source, &target, &RULES).after.is_empty());
+        assert!(!both(&source, &target, &RULES).ops.is_empty());
         let coarse = Rules { link_times: false, ..RULES };
-        assert!(both(&source, &target, &coarse).after.is_empty());
+        assert!(both(&source, &target, &coarse).ops.is_empty());
     }
 }

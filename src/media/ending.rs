@@ -78,11 +78,11 @@ async fn delete_step(
 ) -> Result<(), MediaError> {
     let (deletions, ops): (Vec<Deletion>, Vec<Op>) = step.into_iter().unzip();
     let sent = hands.send_ops(ops).await?;
-    for (deletion, (path, result)) in deletions.iter().zip(hands.results(sent).await?) {
+    for (deletion, (op, result)) in deletions.iter().zip(hands.results(sent).await?) {
         match result {
             Ok(()) => tell_deletion(hands.board, deletion),
             Err(Failure { kind: FailureKind::NotEmpty, .. }) if filtered => {}
-            Err(failure) => hands.failed(path, failure)?,
+            Err(failure) => hands.failed(op.path().clone(), failure)?,
         }
     }
     Ok(())
@@ -94,15 +94,15 @@ pub(super) async fn resolve(hands: Hands<'_>, conflicts: Vec<Conflict>) -> Resul
     let ops = conflicts.iter().map(remove).collect();
     let sent = hands.send_ops(ops).await?;
     let (mut files, mut links) = (Vec::new(), Vec::new());
-    for (conflict, (path, result)) in conflicts.into_iter().zip(hands.results(sent).await?) {
+    for (conflict, (op, result)) in conflicts.into_iter().zip(hands.results(sent).await?) {
         match (result, conflict) {
             (Ok(()), Conflict::File(file)) => files.push(file),
             (Ok(()), Conflict::Link(op)) => links.push(op),
             (Err(Failure { kind: FailureKind::NotEmpty, .. }), _) => {
                 let text = "a directory with something in it is in the way; --delete removes it";
-                hands.failed(path, Failure::new(FailureKind::NotEmpty, text))?;
+                hands.failed(op.path().clone(), Failure::new(FailureKind::NotEmpty, text))?;
             }
-            (Err(failure), _) => hands.failed(path, failure)?,
+            (Err(failure), _) => hands.failed(op.path().clone(), failure)?,
         }
     }
     hands.transfer(files).await?;

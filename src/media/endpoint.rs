@@ -8,7 +8,7 @@ use super::error::MediaError;
 use super::helper::client::Helper;
 use super::helper::stream::Opening;
 use super::options::Owner;
-use super::session::local::{Local, Workers};
+use super::session::local::{Local, Tree, Workers};
 use super::session::{Link, Session};
 use super::sftp::Sftp;
 use crate::config::Transport;
@@ -176,15 +176,15 @@ impl Endpoint {
     ) -> Result<Box<dyn Session>, MediaError> {
         let path: PathBuf = super::root::native(&self.root).to_owned();
         let tasks = link.tasks.clone();
-        let opened =
-            tokio::task::spawn_blocking(move || Workers::open(&path, side, create, run, tasks));
+        let opened = tokio::task::spawn_blocking(move || Tree::open(&path, side, create, run));
         let opened = opened.await.map_err(|error| MediaError::Thread(error.into()))?;
-        let workers = opened.map_err(|source| MediaError::Root {
+        let tree = opened.map_err(|source| MediaError::Root {
             host: link.host.clone(),
             path: self.root_text(),
             role: if side == Side::Source { "source" } else { "target" },
             source,
         })?;
+        let workers = tree.map(|tree| Workers::new(tree, tasks));
         Ok(Box::new(Local::new(link, workers)))
     }
 

@@ -2,6 +2,7 @@
 //! stream. [`serve`] is the remote half, `client` ours.
 
 pub(crate) mod client;
+mod frames;
 mod server;
 pub(crate) mod stream;
 

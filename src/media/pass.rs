@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
-
-use super::batch::{Batch, Hands};
+use super::batch::{Batch, Hands, UnderWay};
 use super::board::Board;
 use super::change::{Action, Change, NodeKind};
 use super::compare::{self, Conflict, Deletion, Plan, Rules};
@@ -15,16 +12,14 @@ use super::ending;
 use super::error::MediaError;
 use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
-use super::session::{CALLS_AHEAD_MAX, Link};
+use super::session::Link;
+use super::trail::Trail;
 use crate::wire::message::{Op, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
 
 /// Batches under way at once.
-const BATCHES_MAX: usize = 4;
-// While the next batch waits to be taken, those under way stand still. If all of them waited too,
-// each with a place that it was given, none would be left for the next one.
-const _: () = assert!(BATCHES_MAX < CALLS_AHEAD_MAX);
+const BATCHES_MAX: usize = 8;
 /// What waits for the end of the pass because something is in its way, at most.
 const CONFLICTS_MAX: usize = 100_000;
 
@@ -40,6 +35,8 @@ pub(super) struct Pass<'a> {
     pub protected: Option<RelPath>,
     pub deletions: Deletions,
     pub conflicts: Vec<Conflict>,
+    /// The directories that the walk is in.
+    pub trail: Trail,
     /// Directories whose mode would keep us out, for the end.
     pub locked: Vec<Op>,
 }
@@ -59,35 +56,56 @@ impl Pass<'_> {
 
     pub async fn run(mut self, mut merge: Merge, hands: Hands<'_>) -> Result<(), MediaError> {
         let mut batch = Batch::default();
-        let mut under_way = FuturesUnordered::new();
+        let mut under_way = UnderWay::new(hands);
         loop {
             tokio::select! {
-                Some(done) = under_way.next(), if !under_way.is_empty() => {
-                    let done: Result<(), MediaError> = done;
-                    done?;
-                }
-                pair = self.next(&mut merge), if under_way.len() < BATCHES_MAX => {
+                done = under_way.next(), if under_way.count() > 0 => done?,
+                pair = self.next(&mut merge), if under_way.count() < BATCHES_MAX => {
                     let Some(pair) = pair? else { break };
-                    let mut plan = self.plan(pair);
-                    self.set_locked_aside(&mut plan);
-                    batch.add(&mut plan);
-                    if batch.is_full() {
-                        let started = std::mem::take(&mut batch).start(hands).await?;
-                        under_way.push(started.finish());
+                    let clears = self.take(pair, &mut batch);
+                    if batch.is_full() || clears {
+                        let next = Batch::new(self.trail.ops());
+                        under_way.start(std::mem::replace(&mut batch, next))?;
+                    }
+                    if clears {
+                        under_way.all().await?;
                     }
                 }
             }
         }
+        self.leave(None, &mut batch);
         self.board.planned_all();
         self.refuse_emptying()?;
-        if !batch.is_empty() {
-            under_way.push(batch.start(hands).await?.finish());
-        }
-        while let Some(done) = under_way.next().await {
-            done?;
-        }
-        drop(under_way);
+        under_way.start(batch)?;
+        under_way.all().await?;
         self.end(hands).await
+    }
+
+    /// Plans what is to be done about a pair and adds it to the batch. Whether something has to be
+    /// out of the way before anything else.
+    fn take(&mut self, pair: Pair, batch: &mut Batch) -> bool {
+        let path = match &pair {
+            Pair::Equal(head) => &head.first,
+            Pair::Both(directory, _) | Pair::Source(directory) | Pair::Target(directory) => {
+                &directory.path
+            }
+        };
+        let path = path.clone();
+        self.leave(Some(&path), batch);
+        let mut plan = self.plan(pair);
+        batch.add(&mut plan);
+        let Plan { make, last, clears, .. } = plan;
+        self.trail.enter(path, make, last);
+        clears
+    }
+
+    /// Ends the directories that the walk leaves on its way to `path`.
+    fn leave(&mut self, path: Option<&RelPath>, batch: &mut Batch) {
+        for op in self.trail.leave(path) {
+            // A directory that its owner could not search any more must wait for what is below it.
+            let locks = matches!(&op, Op::SetDir { meta, .. } if meta.mode & 0o100 == 0);
+            if locks { self.locked.push(op) } else { batch.add_time(op) }
+        }
     }
 
     /// What has to wait until everything else is in place.
@@ -96,7 +114,8 @@ impl Pass<'_> {
         ending::delete(hands, &self.deletions, self.filtered).await?;
         ending::resolve(hands, self.conflicts).await?;
         ending::restore(hands, &self.deletions).await?;
-        let locked = hands.send_ops(self.locked.into_iter().rev().collect()).await?;
+        // They came the deepest first.
+        let locked = hands.send_ops(self.locked).await?;
         hands.ops_done(locked).await?;
         hands.sync().await
     }
@@ -228,12 +247,6 @@ impl Pass<'_> {
             return Err(MediaError::SourceEmpty);
         }
         Ok(())
-    }
-
-    /// A directory that its owner could not search any more must wait for what is below it.
-    fn set_locked_aside(&mut self, plan: &mut Plan) {
-        let locked = |op: &mut Op| matches!(op, Op::SetDir { meta, .. } if meta.mode & 0o100 == 0);
-        self.locked.extend(plan.after.extract_if(.., locked));
     }
 }
 

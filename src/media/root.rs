@@ -11,13 +11,16 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
+use rustix::process::Resource;
 
 use super::failure::failure;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Failure, FailureKind, Meta, Mtime};
 
-/// Directory handles kept open by one thread.
-const CACHED_DIRS_MAX: usize = 128;
+/// Directory handles kept open by one thread: a share of the files that the process may have open.
+const CACHED_DIRS_MIN: usize = 128;
+const CACHED_DIRS_MAX: usize = 4096;
+const CACHED_DIRS_SHARE: usize = 8;
 
 /// The root of a tree.
 #[derive(Debug)]
@@ -96,6 +99,12 @@ impl Root {
     }
 }
 
+/// A handle of the directory `name` in `parent`.
+fn step(parent: impl AsFd, name: &Name) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty())
+}
+
 fn has_openat2(fd: &OwnedFd) -> bool {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     rustix::fs::openat2(fd, c".", flags, Mode::empty(), ResolveFlags::BENEATH).is_ok()
@@ -106,11 +115,15 @@ fn has_openat2(fd: &OwnedFd) -> bool {
 pub(crate) struct Dirs {
     root: Arc<Root>,
     open: HashMap<RelPath, Arc<OwnedFd>>,
+    open_max: usize,
 }
 
 impl Dirs {
     pub fn new(root: Arc<Root>) -> Self {
-        Dirs { root, open: HashMap::new() }
+        let limit = rustix::process::getrlimit(Resource::Nofile).current;
+        let share = limit.map_or(CACHED_DIRS_MAX, |limit| limit as usize / CACHED_DIRS_SHARE);
+        let open_max = share.clamp(CACHED_DIRS_MIN, CACHED_DIRS_MAX);
+        Dirs { root, open: HashMap::new(), open_max }
     }
 
     pub fn root(&self) -> &Root {
@@ -130,11 +143,15 @@ impl Dirs {
         if let Some(fd) = self.open.get(path) {
             return Ok(fd.clone());
         }
-        if self.open.len() >= CACHED_DIRS_MAX {
+        if self.open.len() >= self.open_max {
             self.open.clear();
         }
-        let fd = self.root.handle(path).map_err(|error| failure("open its directory", error))?;
-        let fd = Arc::new(fd);
+        let opened = match path.split().and_then(|(dir, name)| Some((self.open.get(&dir)?, name))) {
+            // One step from a handle is cheaper than the whole way, and as safe.
+            Some((parent, name)) => step(parent, &name),
+            None => self.root.handle(path),
+        };
+        let fd = Arc::new(opened.map_err(|error| failure("open its directory", error))?);
         self.open.insert(path.clone(), fd.clone());
         Ok(fd)
     }

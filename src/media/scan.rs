@@ -50,7 +50,7 @@ impl Scan {
         is_dir: bool,
         leftovers: &mut Vec<Name>,
     ) -> bool {
-        if temp::run_of(name.as_bytes()).is_some() {
+        if temp::is_ours(name.as_bytes()) {
             if self.side == Side::Target && !is_dir && temp::is_leftover(name, self.run) {
                 leftovers.push(name.clone());
             }

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::MediaError;
 use super::shard::Scanner;
-use crate::wire::message::{Ack, Answer, Call, Facts, Job, Piece, ScanSpec, Store};
+use crate::wire::message::{Answer, Call, Facts, Job, Piece, ScanSpec, Store, Told};
 
 pub(super) mod local;
 
@@ -49,8 +49,6 @@ pub(crate) struct Ability {
     pub delta: bool,
     /// Large files can come or go in parts, over several lanes.
     pub parts: bool,
-    /// Lane 0 needs no connection of its own, and is there sooner.
-    pub shared_lane: bool,
     /// It is another machine.
     pub remote: bool,
     /// How many lanes make sense.
@@ -63,10 +61,10 @@ pub(crate) struct SourceLane {
     pub pieces: mpsc::Receiver<Piece>,
 }
 
-/// Acknowledgements come in any order.
+/// Results of changes come in order, acknowledgements of files in any.
 pub(crate) struct TargetLane {
     pub pieces: mpsc::Sender<Store>,
-    pub acks: mpsc::Receiver<Ack>,
+    pub told: mpsc::Receiver<Told>,
 }
 
 /// Calls that may wait to be taken.

@@ -4,6 +4,7 @@
 //! shards that somebody takes.
 
 use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
 
 use tokio::sync::mpsc;
 
@@ -180,6 +181,54 @@ pub(crate) async fn hold(mut shards: mpsc::Receiver<Option<Shard>>, ends: Scanne
             }
             else => return,
         }
+    }
+}
+
+/// The same for a walk on a thread, between that and whoever gives the verdicts.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    state: Mutex<HeldState>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct HeldState {
+    shards: VecDeque<Shard>,
+    closed: bool,
+}
+
+impl Held {
+    fn state(&self) -> MutexGuard<'_, HeldState> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Takes a shard when there is room for it; `false` if nobody wants one any more. Blocks.
+    pub fn keep(&self, shard: Shard) -> bool {
+        let mut state = self.state();
+        while state.shards.len() >= AHEAD_MAX && !state.closed {
+            state = self.moved.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        state.shards.push_back(shard);
+        !state.closed
+    }
+
+    /// Forgets what comes before the shard that was judged, and that one too; gives its content
+    /// if it is wanted.
+    pub fn judge(&self, verdict: Verdict) -> Option<Vec<Directory>> {
+        let mut state = self.state();
+        self.moved.notify_one();
+        while let Some(shard) = state.shards.pop_front() {
+            if shard.head.index == verdict.index {
+                return verdict.take.then_some(shard.dirs);
+            }
+        }
+        None
+    }
+
+    /// No more verdicts come.
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.moved.notify_one();
     }
 }
 

@@ -17,12 +17,13 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
-use super::apply::set_open;
-use super::delta::Patcher;
+use super::apply::{Changer, set_open};
+use super::delta::{self, Patcher};
 use super::failure::failure;
-use super::root::{Dirs, Root};
-use super::temp::TempNames;
-use crate::wire::message::{Ack, FileHead, Store};
+use super::read::regular;
+use super::root::{Dirs, Root, StatKind, stat_at};
+use super::temp::{TempNames, partial_names};
+use crate::wire::message::{Ack, FileHead, Store, Told};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
 
@@ -31,30 +32,37 @@ const BATCH_FILES_MAX: usize = 512;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// It is also published when its first file has waited so long.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
+/// Less is hashed and written by one thread: handing it over would cost more.
+const APART_BYTES_MIN: usize = 512 * 1024;
+/// A shorter partial file is not worth keeping.
+const PARTIAL_BYTES_MIN: u64 = 4 << 20;
+/// For a new file, and nothing else.
+const CREATE: OFlags = OFlags::WRONLY
+    .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 
-/// Stores files until no more come or nobody takes the acknowledgements. What was complete by
-/// then is published, what was not is removed.
+/// Stores files until no more come or nobody takes what is told. What was complete by
+/// then is published, what was not is removed, except for a partial file that spares the next run much.
 pub(crate) fn run(
-    root: Arc<Root>,
-    names: TempNames,
+    mut storer: Storer,
     mut pieces: mpsc::Receiver<Store>,
-    acks: mpsc::Sender<Ack>,
+    tells: mpsc::Sender<Told>,
 ) {
-    let mut storer = Storer::new(root, names);
     while let Some(piece) = pieces.blocking_recv() {
         storer.take(piece);
-        while let Some(ack) = storer.acks.pop_front() {
-            if acks.blocking_send(ack).is_err() {
+        while let Some(told) = storer.told.pop_front() {
+            if tells.blocking_send(told).is_err() {
                 storer.discard();
                 return;
             }
         }
     }
-    storer.abort();
-    storer.flush();
-    for ack in storer.acks.drain(..) {
+    for told in storer.finish() {
         // Whoever asked is usually gone by now.
-        let _ = acks.blocking_send(ack);
+        let _ = tells.blocking_send(told);
     }
 }
 
@@ -82,6 +90,15 @@ struct Output {
     file: File,
     temp: TempFile,
     patcher: Option<Patcher>,
+    /// The partial file that the patcher reads, until there is more than it holds.
+    outgrown: Option<Partial>,
+}
+
+/// What an earlier run left of a file.
+struct Partial {
+    number: usize,
+    bytes: u64,
+    name: Name,
 }
 
 /// A temporary file; removed when dropped, unless it is kept.
@@ -90,9 +107,23 @@ struct TempFile {
     temp: Vec<u8>,
     name: Name,
     kept: bool,
+    /// Its name is that of a partial file, which other runs know too.
+    partial: bool,
 }
 
 impl TempFile {
+    /// Gives a partial file that became whole a name of its own, so that no other run can put something
+    /// else in its place before it is published.
+    fn claim(&mut self, file: &File, temp: Vec<u8>) -> Result<(), Failure> {
+        let said = |error| failure("put it aside", error);
+        rustix::fs::renameat(&self.dir, &self.temp, &self.dir, &temp).map_err(said)?;
+        (self.temp, self.partial) = (temp, false);
+        let named = rustix::fs::statat(&self.dir, &self.temp, AtFlags::SYMLINK_NOFOLLOW);
+        let (named, open) = (named.map_err(said)?, rustix::fs::fstat(file).map_err(said)?);
+        let same = (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino);
+        if same { Ok(()) } else { Err(corrupt()) }
+    }
+
     fn ready(mut self, ticket: u64) -> Ready {
         self.kept = true;
         Ready {
@@ -117,7 +148,8 @@ fn remove_temp(dir: &OwnedFd, temp: &[u8]) {
     let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
 }
 
-struct Storer {
+/// Stores files one after the other.
+pub(crate) struct Storer {
     dirs: Dirs,
     names: TempNames,
     writing: Option<Writing>,
@@ -126,11 +158,12 @@ struct Storer {
     ready_since: Option<Instant>,
     /// Renamed, but the renaming is not durable yet.
     published: Vec<u64>,
-    acks: VecDeque<Ack>,
+    /// For whoever takes them.
+    pub told: VecDeque<Told>,
 }
 
 impl Storer {
-    fn new(root: Arc<Root>, names: TempNames) -> Self {
+    pub fn new(root: Arc<Root>, names: TempNames) -> Self {
         Storer {
             dirs: Dirs::new(root),
             names,
@@ -139,12 +172,16 @@ impl Storer {
             ready_bytes: 0,
             ready_since: None,
             published: Vec::new(),
-            acks: VecDeque::new(),
+            told: VecDeque::new(),
         }
     }
 
-    fn take(&mut self, piece: Store) {
+    pub fn take(&mut self, piece: Store) {
         match piece {
+            Store::Apply(ops) => {
+                let mut changer = Changer { dirs: &mut self.dirs, names: &mut self.names };
+                self.told.push_back(Told::Applied(changer.apply_all(&ops.0)));
+            }
             Store::Whole { ticket, path, meta, digest, content } => {
                 self.abort();
                 match self.whole(&path, meta, digest, &content) {
@@ -154,7 +191,7 @@ impl Storer {
             }
             Store::Begin { ticket, path, head } => {
                 self.abort();
-                let output = self.begin(&path, head.delta);
+                let output = self.begin(&path, &head);
                 let hasher = blake3::Hasher::new();
                 let part = false;
                 self.writing = Some(Writing { ticket, head, hasher, written: 0, part, output });
@@ -163,17 +200,15 @@ impl Storer {
             Store::End { digest } => self.end(digest),
             Store::Abort => self.abort(),
             Store::Flush => self.flush(),
-            Store::Part { ticket, path, file, index, size } => {
+            Store::Part { ticket, file, index } => {
                 self.abort();
-                self.begin_part(ticket, &path, file, index, size);
+                self.begin_part(ticket, &file, index);
             }
-            Store::Join { ticket, path, file, meta, size } => {
-                match self.join(&path, file, meta, size) {
-                    Ok(temp) => self.complete(ticket, temp, size),
-                    Err(failure) => self.refuse(ticket, failure),
-                }
-            }
-            Store::Drop { path, file } => self.drop_parts(&path, file),
+            Store::Join { ticket, file, meta } => match self.join(&file, meta) {
+                Ok(temp) => self.complete(ticket, temp, file.size),
+                Err(failure) => self.refuse(ticket, failure),
+            },
+            Store::Drop(file) => self.drop_parts(&file),
         }
         let old = self.ready_since.is_some_and(|since| since.elapsed() >= BATCH_AGE_MAX);
         if old || self.ready.len() >= BATCH_FILES_MAX || self.ready_bytes >= BATCH_BYTES_MAX {
@@ -197,26 +232,79 @@ impl Storer {
         Ok(temp)
     }
 
-    fn begin(&mut self, path: &RelPath, delta: bool) -> Result<Output, Failure> {
-        let patcher = if delta { Some(Patcher::new(self.dirs.open_file(path)?)) } else { None };
+    fn begin(&mut self, path: &RelPath, head: &FileHead) -> Result<Output, Failure> {
+        if let Some(names) = self.partial_names(path, head)? {
+            return self.begin_partial(path, head, names);
+        }
+        let basis = if head.delta { Some(self.dirs.open_file(path)?) } else { None };
         let (file, temp) = self.create(path)?;
-        Ok(Output { file, temp, patcher })
+        Ok(Output { file, temp, patcher: basis.map(Patcher::new), outgrown: None })
+    }
+
+    /// The names that a partial file has which is going to be this one. None if it is short, or if there is an old file,
+    /// which is the better basis.
+    fn partial_names(
+        &mut self,
+        path: &RelPath,
+        head: &FileHead,
+    ) -> Result<Option<[Name; 2]>, Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let old = stat_at(&dir, name.as_bytes());
+        let old =
+            old.is_ok_and(|old| old.kind == StatKind::File && old.size >= delta::FILE_BYTES_MIN);
+        Ok(if old { None } else { partial_names(&name, head.size, head.meta.mtime) })
+    }
+
+    /// Begins a file that another run may go on with. A delta is one against what is there of it.
+    fn begin_partial(
+        &mut self,
+        path: &RelPath,
+        head: &FileHead,
+        names: [Name; 2],
+    ) -> Result<Output, Failure> {
+        let (dir, name) = self.dirs.parent(path)?;
+        let opened = if head.delta { Some(self.open_partial(path, &names)?) } else { None };
+        let (outgrown, basis) = opened.unzip();
+        let used = outgrown.as_ref().map(|part| part.number);
+        // Whatever else has such a name is of no use, not even to the run that left it.
+        let free = [0, 1].into_iter().filter(|number| Some(*number) != used);
+        let free: Vec<&[u8]> = free.map(|number| names[number].as_bytes()).collect();
+        free.iter().for_each(|name| remove_temp(&dir, name));
+        let temp = free[0].to_vec();
+        let fd = rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600))
+            .map_err(|error| failure("make a file beside it", error))?;
+        let temp = TempFile { dir, temp, name, kept: false, partial: true };
+        Ok(Output { file: File::from(fd), temp, patcher: basis.map(Patcher::new), outgrown })
+    }
+
+    fn open_partial(
+        &mut self,
+        path: &RelPath,
+        names: &[Name; 2],
+    ) -> Result<(Partial, File), Failure> {
+        let (dir, _) = path.split().ok_or_else(corrupt)?;
+        let mut opened = Err(corrupt());
+        for (number, name) in names.iter().enumerate() {
+            let part = dir.join(name).map_err(|_| corrupt())?;
+            opened = self.dirs.open_file(&part).and_then(|file| {
+                let bytes = regular(&file)?.size;
+                Ok((Partial { number, bytes, name: name.clone() }, file))
+            });
+            if opened.is_ok() {
+                break;
+            }
+        }
+        opened
     }
 
     /// A new file beside `path` that only its owner can read until it has its mode.
     fn create(&mut self, path: &RelPath) -> Result<(File, TempFile), Failure> {
         let (dir, name) = self.dirs.parent(path)?;
-        let flags = OFlags::WRONLY
-            | OFlags::CREATE
-            | OFlags::EXCL
-            | OFlags::NOFOLLOW
-            | OFlags::NOCTTY
-            | OFlags::CLOEXEC;
         loop {
             let temp = self.names.next();
-            match rustix::fs::openat(&dir, &temp, flags, Mode::from_raw_mode(0o600)) {
+            match rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600)) {
                 Ok(fd) => {
-                    let temp = TempFile { dir, temp, name, kept: false };
+                    let temp = TempFile { dir, temp, name, kept: false, partial: false };
                     return Ok((File::from(fd), temp));
                 }
                 Err(Errno::EXIST) => {}
@@ -228,19 +316,21 @@ impl Storer {
     fn chunk(&mut self, bytes: &[u8]) {
         let Some(writing) = &mut self.writing else { return };
         let Writing { head, hasher, written, output, .. } = writing;
-        let Ok(Output { file, patcher, .. }) = output else { return };
+        let Ok(Output { file, temp, patcher, outgrown }) = output else { return };
         let mut write = |part: &[u8]| -> io::Result<()> {
             *written += part.len() as u64;
             if *written > head.size {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "more than was announced"));
             }
-            hasher.update(part);
-            file.write_all(part)
+            hash_and_write(hasher, file, part)
         };
         let result = match patcher {
             Some(patcher) => patcher.push(bytes, &mut write),
             None => write(bytes),
         };
+        if let Some(part) = outgrown.take_if(|part| *written >= part.bytes) {
+            remove_temp(&temp.dir, part.name.as_bytes());
+        }
         if let Err(error) = result {
             // A delta that does not fit the file is like damage on the way.
             let failure = if error.raw_os_error().is_none() {
@@ -258,10 +348,16 @@ impl Storer {
             return self.end_part(writing, digest);
         }
         let Writing { ticket, head, hasher, written, output, .. } = writing;
-        let finished = output.and_then(|Output { file, temp, patcher }| {
+        let finished = output.and_then(|Output { file, mut temp, patcher, outgrown }| {
             let whole = patcher.is_none_or(|patcher| patcher.finish().is_ok());
             if !whole || written != head.size || hasher.finalize().as_bytes() != &digest.0 {
                 return Err(corrupt());
+            }
+            if temp.partial {
+                temp.claim(&file, self.names.next())?;
+            }
+            if let Some(part) = outgrown {
+                remove_temp(&temp.dir, part.name.as_bytes());
             }
             set_open(&file, head.meta)?;
             Ok(temp)
@@ -279,11 +375,20 @@ impl Storer {
     }
 
     fn refuse(&mut self, ticket: u64, failure: Failure) {
-        self.acks.push_back(Ack { ticket, result: Err(failure) });
+        self.told.push_back(Told::Ack(Ack { ticket, result: Err(failure) }));
     }
 
     /// Drops the file that is being written.
     fn abort(&mut self) {
+        self.writing = None;
+    }
+
+    /// Drops the file that is being written, but not what the next run can go on with.
+    fn break_off(&mut self) {
+        if let Some(Writing { written, part, output: Ok(output), .. }) = &mut self.writing {
+            let enough = *part || *written >= PARTIAL_BYTES_MIN;
+            output.temp.kept = output.temp.partial && enough;
+        }
         self.writing = None;
     }
 
@@ -323,18 +428,34 @@ impl Storer {
     fn sync(&mut self) -> Result<(), Failure> {
         let result = self.dirs.root().sync();
         for ticket in self.published.drain(..) {
-            self.acks.push_back(Ack { ticket, result: result.clone() });
+            self.told.push_back(Told::Ack(Ack { ticket, result: result.clone() }));
         }
         result
     }
 
+    /// Nothing more comes: publishes what is complete, removes what is not.
+    pub fn finish(mut self) -> impl Iterator<Item = Told> {
+        self.break_off();
+        self.flush();
+        self.told.into_iter()
+    }
+
     /// Gives up: nothing more becomes visible.
-    fn discard(&mut self) {
-        self.abort();
+    pub fn discard(&mut self) {
+        self.break_off();
         for ready in self.ready.drain(..) {
             remove_temp(&ready.dir, &ready.temp);
         }
     }
+}
+
+/// Both at once where there is enough to do.
+fn hash_and_write(hasher: &mut blake3::Hasher, file: &mut File, part: &[u8]) -> io::Result<()> {
+    if part.len() < APART_BYTES_MIN {
+        hasher.update(part);
+        return file.write_all(part);
+    }
+    rayon::join(|| file.write_all(part), || hasher.update(part)).0
 }
 
 fn corrupt() -> Failure {

@@ -20,6 +20,7 @@ use super::options::{Options, Outcome};
 use super::pass::Pass;
 use super::session::{Link, Session};
 use super::shard::Scanner;
+use super::trail::Trail;
 use super::transfer;
 use crate::error::{Advice, Retry};
 use crate::event::Monitor;
@@ -112,6 +113,7 @@ async fn mirror(
         protected: None,
         deletions: Deletions::default(),
         conflicts: Vec::new(),
+        trail: Trail::default(),
         locked: Vec::new(),
     };
     if options.dry_run {

@@ -14,15 +14,38 @@ use tokio::sync::{mpsc, oneshot};
 use super::board::Board;
 use super::error::MediaError;
 use super::session::{Session, SourceLane, TargetLane};
-use crate::wire::message::Side;
+use crate::wire::message::{Op, Results, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Failure, MetaRule};
 
 pub(crate) use queue::{Queue, QueueSender, queue};
+pub(crate) use split::is_long;
+use split::{Ended, Part};
+
+/// What one lane does in this order.
+pub(crate) type Load = Vec<Work>;
+
+#[derive(Debug)]
+pub(crate) enum Work {
+    Change(Changes),
+    Move(FileWork),
+    /// Some of a large file.
+    Part(Part),
+    /// All parts of a file have ended.
+    End(Ended),
+}
+
+/// Changes of the target without content, and who waits for their results.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// `OPS_MAX` at most.
+    pub ops: Vec<Op>,
+    pub results: oneshot::Sender<Results>,
+}
 
 /// A file to move, and who waits for it.
 #[derive(Debug)]
-pub(crate) struct Work {
+pub(crate) struct FileWork {
     pub path: RelPath,
     /// As scanned; only for bounds.
     pub size: u64,
@@ -58,21 +81,13 @@ pub(crate) async fn run(
     }
     let (sender, mut opened) = mpsc::channel(1);
     let open = open(source, target, lanes_max, queue, board, sender);
-    let relieved = Relieved::default();
-    let relieved = &relieved;
     let work = async {
         let mut running = FuturesUnordered::new();
         let mut opening = true;
         loop {
             tokio::select! {
                 lane = opened.recv(), if opening => match lane {
-                    Some(Lane { shared, out, into }) => {
-                        if !shared {
-                            relieved.tell();
-                        }
-                        let relieved = shared.then_some(relieved);
-                        running.push(lane::run(out, into, rule, queue, board, relieved));
-                    }
+                    Some((out, into)) => running.push(lane::run(out, into, rule, queue, board)),
                     None => opening = false,
                 },
                 Some(ended) = running.next(), if !running.is_empty() => {
@@ -94,16 +109,10 @@ pub(crate) async fn run(
 const LANE_FILES: u64 = 64;
 const LANE_BYTES: u64 = 8 << 20;
 
-struct Lane {
-    /// It is on a connection that others need as well.
-    shared: bool,
-    out: SourceLane,
-    into: TargetLane,
-}
+type Lane = (SourceLane, TargetLane);
 
-/// Opens lanes while there is work for them. The first one comes as soon as anything is planned,
-/// if possible on a connection that is there already: on a long way a new one takes a dozen round
-/// trips. Further ones come side by side, for what is planned beyond what those before can be given.
+/// Opens lanes while there is work for them: the first one as soon as anything is planned, further
+/// ones side by side, for what is planned beyond what those before can be given.
 async fn open(
     source: &dyn Session,
     target: &dyn Session,
@@ -112,26 +121,41 @@ async fn open(
     board: &Board<'_>,
     opened: mpsc::Sender<Lane>,
 ) -> Result<(), MediaError> {
-    let shared_lanes = u32::from(source.ability().shared_lane || target.ability().shared_lane);
     let mut opening = FuturesUnordered::new();
-    let mut numbers = 0..lanes_max as u32 + shared_lanes;
+    let mut numbers = 0..lanes_max as u32;
     loop {
         tokio::select! {
             more = wait_for_work(queue, board, numbers.start), if !numbers.is_empty() => {
                 let Some(number) = numbers.next().filter(|_| more) else { return Ok(()) };
-                opening.push(async move {
-                    let out = source.source_lane(number).await?;
-                    let into = target.target_lane(number).await?;
-                    Ok::<_, MediaError>(Lane { shared: number < shared_lanes, out, into })
-                });
+                opening.push(open_lane(source, target, number));
             }
             Some(lane) = opening.next(), if !opening.is_empty() => {
-                if opened.send(lane?).await.is_err() {
+                let Some(lane) = lane? else {
+                    // No more of them.
+                    numbers = 0..0;
+                    continue;
+                };
+                if opened.send(lane).await.is_err() {
                     return Ok(());
                 }
             }
             else => return Ok(()),
         }
+    }
+}
+
+/// `None` if this is as many as there can be: some servers take only so many connections. (If the
+/// machine is gone, the lanes that run tell.)
+async fn open_lane(
+    source: &dyn Session,
+    target: &dyn Session,
+    number: u32,
+) -> Result<Option<Lane>, MediaError> {
+    let lane = async { Ok((source.source_lane(number).await?, target.target_lane(number).await?)) };
+    match lane.await {
+        Ok(lane) => Ok(Some(lane)),
+        Err(_) if number > 0 => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -147,24 +171,16 @@ async fn wait_for_work(queue: &Queue, board: &Board<'_>, lanes: u32) -> bool {
             board.more_planned.notified().await;
         }
     };
+    let queued = async {
+        if lanes == 0 {
+            return queue.wait_for_backlog().await;
+        }
+        queue.closed().await;
+        false
+    };
     tokio::select! {
         () = planned => true,
-        () = queue.closed() => false,
-    }
-}
-
-/// Tells a lane on a shared connection that others have come up, and it can leave.
-#[derive(Default)]
-struct Relieved(tokio::sync::watch::Sender<bool>);
-
-impl Relieved {
-    fn tell(&self) {
-        self.0.send_replace(true);
-    }
-
-    async fn told(&self) {
-        // The sender is in our hand.
-        let _ = self.0.subscribe().wait_for(|told| *told).await;
+        more = queued => more,
     }
 }
 

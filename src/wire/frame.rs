@@ -1,13 +1,14 @@
 //! Frames: a length, a kind, a body. The body of a message is postcard, that of the others raw.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::WireError;
 
 /// The longest frame, kind and body together.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
-const LENGTH_BYTES: usize = 4;
+/// Before each frame stands how long it is, big endian.
+pub const LENGTH_BYTES: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -43,6 +44,25 @@ impl Frame {
     pub fn new(kind: FrameKind, body: impl Into<Bytes>) -> Self {
         Frame { kind, body: body.into() }
     }
+
+    /// What stands before the body: the length and the kind.
+    pub fn head(&self) -> Result<[u8; LENGTH_BYTES + 1], WireError> {
+        let bytes = self.body.len() + 1;
+        if bytes > FRAME_BYTES_MAX {
+            return Err(WireError::FrameTooLong { bytes: bytes as u64 });
+        }
+        let [first, second, third, fourth] = (bytes as u32).to_be_bytes();
+        Ok([first, second, third, fourth, self.kind as u8])
+    }
+
+    /// The frame that consists of a kind and a body.
+    pub fn parse(mut bytes: Bytes) -> Result<Self, WireError> {
+        if bytes.is_empty() {
+            return Err(WireError::FrameKind { kind: 0 });
+        }
+        let kind = FrameKind::from_byte(bytes.get_u8())?;
+        Ok(Frame { kind, body: bytes })
+    }
 }
 
 /// Encodes and decodes frames. What waits to be decoded never exceeds one frame by more than one
@@ -54,13 +74,9 @@ impl Encoder<Frame> for Frames {
     type Error = WireError;
 
     fn encode(&mut self, frame: Frame, out: &mut BytesMut) -> Result<(), WireError> {
-        let bytes = frame.body.len() + 1;
-        if bytes > FRAME_BYTES_MAX {
-            return Err(WireError::FrameTooLong { bytes: bytes as u64 });
-        }
-        out.reserve(LENGTH_BYTES + bytes);
-        out.put_u32(bytes as u32);
-        out.put_u8(frame.kind as u8);
+        let head = frame.head()?;
+        out.reserve(head.len() + frame.body.len());
+        out.extend_from_slice(&head);
         out.extend_from_slice(&frame.body);
         Ok(())
     }
@@ -84,9 +100,7 @@ impl Decoder for Frames {
             return Ok(None);
         }
         input.advance(LENGTH_BYTES);
-        let mut frame = input.split_to(bytes).freeze();
-        let kind = FrameKind::from_byte(frame.get_u8())?;
-        Ok(Some(Frame { kind, body: frame }))
+        Frame::parse(input.split_to(bytes).freeze()).map(Some)
     }
 
     fn decode_eof(&mut self, input: &mut BytesMut) -> Result<Option<Frame>, WireError> {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Blob, List};
 use super::path::{Name, PATH_BYTES_MAX, RelPath};
 use super::tree::{
-    Digest, DirectoryPart, Failure, LINK_BYTES_MAX, Meta, MetaRule, RunId, ShardHead,
+    Digest, DirectoryPart, Failure, LINK_BYTES_MAX, Meta, MetaRule, Mtime, RunId, ShardHead,
 };
 
 /// The largest file that travels whole, in one piece.
@@ -43,7 +43,7 @@ pub enum Reply {
     Content(Content),
     ScanEnd,
     Piece(Piece),
-    Ack(Ack),
+    Told(Told),
     Answer(Answer),
     /// The half gives up.
     Fatal(Failure),
@@ -174,6 +174,8 @@ pub struct FileHead {
 /// A piece of a file to be stored. The path is the coordinator's, never the source's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Store {
+    /// Changes without content, done before whatever follows.
+    Apply(List<Op, OPS_MAX>),
     Whole {
         ticket: u64,
         path: RelPath,
@@ -194,30 +196,30 @@ pub enum Store {
     Abort,
     /// Publish and acknowledge what was stored so far.
     Flush,
-    /// Begins a part of a file, which is acknowledged by itself as soon as it is written. `file`
-    /// is the file's number in the pass; lanes that are given the same one write to the same
-    /// temporary file.
+    /// Begins a part of a file, which is acknowledged by itself as soon as it is written.
     Part {
         ticket: u64,
-        path: RelPath,
-        file: u64,
+        file: Parted,
         index: u32,
-        /// Of the whole file.
-        size: u64,
     },
     /// All parts were acknowledged: publish the file.
     Join {
         ticket: u64,
-        path: RelPath,
-        file: u64,
+        file: Parted,
         meta: Meta,
-        size: u64,
     },
     /// Forget the parts of a file; no acknowledgement follows.
-    Drop {
-        path: RelPath,
-        file: u64,
-    },
+    Drop(Parted),
+}
+
+/// A file that comes in parts, in one of its states. Lanes that are given the same one write to
+/// the same temporary file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parted {
+    pub path: RelPath,
+    /// Of the whole file.
+    pub size: u64,
+    pub mtime: Mtime,
 }
 
 /// What became of a file: published and durable, or why not.
@@ -225,6 +227,17 @@ pub enum Store {
 pub struct Ack {
     pub ticket: u64,
     pub result: Result<(), Failure>,
+}
+
+/// What came of each operation of a list.
+pub type Results = Vec<Result<(), Failure>>;
+
+/// What a target tells of what it was given, in order: results of changes at once, files when they
+/// are published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    Applied(Results),
+    Ack(Ack),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,10 +251,11 @@ pub enum Call {
 /// A change on the target that needs no content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Op {
-    /// Makes a directory that only its owner can use until [`Op::SetDir`]; one that is there is
-    /// made usable.
+    /// Makes a directory, unless it is there, and gives it the owner and mode of `meta`; in any
+    /// case it is usable for its owner.
     MakeDir {
         path: RelPath,
+        meta: Meta,
     },
     /// Makes or replaces a symlink.
     Link {
@@ -261,6 +275,11 @@ pub enum Op {
         path: RelPath,
         meta: Meta,
     },
+    /// Gives a directory that this pass made its time, when all that is in it is there.
+    SetDirTime {
+        path: RelPath,
+        mtime: Mtime,
+    },
     /// Removes what is no directory.
     Remove {
         path: RelPath,
@@ -279,11 +298,12 @@ pub enum Op {
 impl Op {
     pub fn path(&self) -> &RelPath {
         match self {
-            Op::MakeDir { path }
+            Op::MakeDir { path, .. }
             | Op::Link { path, .. }
             | Op::SetFile { path, .. }
             | Op::SetLink { path, .. }
             | Op::SetDir { path, .. }
+            | Op::SetDirTime { path, .. }
             | Op::Remove { path }
             | Op::RemoveDir { path }
             | Op::Sweep { path, .. } => path,
@@ -293,7 +313,7 @@ impl Op {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    Applied(Vec<Result<(), Failure>>),
+    Applied(Results),
     Signature(Result<Bytes, Failure>),
     Synced(Result<(), Failure>),
 }

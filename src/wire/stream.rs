@@ -11,8 +11,8 @@ use super::WireError;
 use super::bounded::List;
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameKind};
 use super::message::{
-    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, OPS_MAX, Open, PartHead,
-    Piece, Reply, Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Verdict,
+    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, OPS_MAX, Op, Open, PartHead,
+    Parted, Piece, Reply, Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Told, Verdict,
 };
 use super::path::RelPath;
 use super::tree::{Digest, Failure, Meta, ShardHead};
@@ -30,11 +30,12 @@ enum RequestHead {
     End { digest: Digest },
     Abort,
     Flush,
+    Apply(List<Op, OPS_MAX>),
     Call(Call),
     ReadPart { ticket: u64, path: RelPath, index: u32 },
-    Part { ticket: u64, path: RelPath, file: u64, index: u32, size: u64 },
-    Join { ticket: u64, path: RelPath, file: u64, meta: Meta, size: u64 },
-    Drop { path: RelPath, file: u64 },
+    Part { ticket: u64, file: Parted, index: u32 },
+    Join { ticket: u64, file: Parted, meta: Meta },
+    Drop(Parted),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,15 +44,30 @@ enum ReplyHead {
     Shard(ShardHead),
     Content(Content),
     ScanEnd,
-    Begin { ticket: u64, head: FileHead },
-    End { ticket: u64, digest: Digest },
-    Failed { ticket: u64, failure: Failure },
+    Begin {
+        ticket: u64,
+        head: FileHead,
+    },
+    End {
+        ticket: u64,
+        digest: Digest,
+    },
+    Failed {
+        ticket: u64,
+        failure: Failure,
+    },
     Ack(Ack),
+    /// Of a stream that stores.
+    Done(List<Result<(), Failure>, OPS_MAX>),
+    /// Of a stream of calls.
     Applied(List<Result<(), Failure>, OPS_MAX>),
     Signature(Result<u64, Failure>),
     Synced(Result<(), Failure>),
     Fatal(Failure),
-    Part { ticket: u64, head: PartHead },
+    Part {
+        ticket: u64,
+        head: PartHead,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -142,6 +158,7 @@ impl FrameQueue {
 
     fn store(&mut self, store: Store) -> Result<(), WireError> {
         match store {
+            Store::Apply(ops) => self.message(&RequestHead::Apply(ops)),
             Store::Whole { ticket, path, meta, digest, content } => {
                 let size = content.len() as u32;
                 self.pack(&StoreWhole { ticket, path, meta, digest, size }, &content)
@@ -156,13 +173,13 @@ impl FrameQueue {
             Store::End { digest } => self.message(&RequestHead::End { digest }),
             Store::Abort => self.message(&RequestHead::Abort),
             Store::Flush => self.message(&RequestHead::Flush),
-            Store::Part { ticket, path, file, index, size } => {
-                self.message(&RequestHead::Part { ticket, path, file, index, size })
+            Store::Part { ticket, file, index } => {
+                self.message(&RequestHead::Part { ticket, file, index })
             }
-            Store::Join { ticket, path, file, meta, size } => {
-                self.message(&RequestHead::Join { ticket, path, file, meta, size })
+            Store::Join { ticket, file, meta } => {
+                self.message(&RequestHead::Join { ticket, file, meta })
             }
-            Store::Drop { path, file } => self.message(&RequestHead::Drop { path, file }),
+            Store::Drop(file) => self.message(&RequestHead::Drop(file)),
         }
     }
 
@@ -173,7 +190,8 @@ impl FrameQueue {
             Reply::Content(content) => self.message(&ReplyHead::Content(content)),
             Reply::ScanEnd => self.message(&ReplyHead::ScanEnd),
             Reply::Piece(piece) => self.piece(piece),
-            Reply::Ack(ack) => self.message(&ReplyHead::Ack(ack)),
+            Reply::Told(Told::Ack(ack)) => self.message(&ReplyHead::Ack(ack)),
+            Reply::Told(Told::Applied(results)) => self.message(&ReplyHead::Done(List(results))),
             Reply::Answer(Answer::Applied(results)) => {
                 self.message(&ReplyHead::Applied(List(results)))
             }
@@ -304,15 +322,16 @@ impl RequestDecoder {
                 Request::Store(Store::Abort)
             }
             RequestHead::Flush => Request::Store(Store::Flush),
+            RequestHead::Apply(ops) => Request::Store(Store::Apply(ops)),
             RequestHead::Call(call) => Request::Call(call),
-            RequestHead::Part { ticket, path, file, index, size } => {
+            RequestHead::Part { ticket, file, index } => {
                 self.0 = Expect::File;
-                Request::Store(Store::Part { ticket, path, file, index, size })
+                Request::Store(Store::Part { ticket, file, index })
             }
-            RequestHead::Join { ticket, path, file, meta, size } => {
-                Request::Store(Store::Join { ticket, path, file, meta, size })
+            RequestHead::Join { ticket, file, meta } => {
+                Request::Store(Store::Join { ticket, file, meta })
             }
-            RequestHead::Drop { path, file } => Request::Store(Store::Drop { path, file }),
+            RequestHead::Drop(file) => Request::Store(Store::Drop(file)),
         };
         emit(request);
         Ok(())
@@ -372,7 +391,8 @@ impl ReplyDecoder {
                 self.0 = Expect::Nothing;
                 Reply::Piece(Piece::Failed { ticket, failure })
             }
-            ReplyHead::Ack(ack) => Reply::Ack(ack),
+            ReplyHead::Ack(ack) => Reply::Told(Told::Ack(ack)),
+            ReplyHead::Done(results) => Reply::Told(Told::Applied(results.0)),
             ReplyHead::Applied(results) => Reply::Answer(Answer::Applied(results.0)),
             ReplyHead::Signature(Ok(0)) => Reply::Answer(Answer::Signature(Ok(Bytes::new()))),
             ReplyHead::Signature(Ok(bytes)) => {

@@ -49,8 +49,10 @@ pub fn run(wanted: &Wanted) -> Result<(), String> {
     for case in &wanted.cases {
         let results = match case.as_str() {
             "first" => bench.first()?,
-            "idle" => bench.again(|_| {})?,
-            "change" => bench.again(|bench| trees::change(&bench.source(), bench.many(), 0))?,
+            "idle" => bench.again(|_, _| {})?,
+            "change" => bench.again(|bench, round| {
+                trees::change(&bench.source(), bench.many(), round);
+            })?,
             "delta" => bench.delta()?,
             _ => bench.bulk()?,
         };
@@ -135,7 +137,7 @@ impl Bench<'_> {
     }
 
     /// Every run finds what the one before left; `change` happens to the source in between.
-    fn again(&self, change: impl Fn(&Self)) -> Result<Results, String> {
+    fn again(&self, change: impl Fn(&Self, u64)) -> Result<Results, String> {
         trees::media(&self.source(), self.many(), 60);
         let before = Census::take(&self.source());
         let peers: Vec<Peer> = self.peers.iter().copied().filter(|peer| peer.compares()).collect();
@@ -145,8 +147,8 @@ impl Bench<'_> {
         let (files, dirs) = before.counts();
         println!("\n{files} files in {dirs} directories, {} runs", self.wanted.runs);
         let mut results = Results::default();
-        for _ in 0..self.wanted.runs {
-            change(self);
+        for round in 0..self.wanted.runs {
+            change(self, round as u64);
             let expected = Census::take(&self.source());
             for &peer in &peers {
                 results.add(peer, self.copy(peer, &expected)?);

@@ -29,19 +29,25 @@ impl Numbers {
     }
 }
 
-/// The path of a media file: the snowflake id of its row in groups of three digits, a style, a
-/// random name.
-fn media_path(numbers: &mut Numbers, index: u64) -> PathBuf {
+/// The styles in which Mastodon keeps an attachment, each in a directory of its own.
+const STYLES: [&str; 2] = ["original", "small"];
+
+/// Where a row's files are: its snowflake id in groups of three digits.
+fn row_dir(numbers: &mut Numbers) -> PathBuf {
     // Ids of some years, so that leading groups are shared and the last ones are not.
     let id = 108_000_000_000_000_000 + numbers.below(6_000_000_000_000_000);
     let digits = format!("{id:018}");
     let groups: Vec<&str> = (0..6).map(|group| &digits[group * 3..group * 3 + 3]).collect();
-    let class =
-        ["cache/media_attachments/files", "media_attachments/files", "cache/accounts/avatars"]
-            [(index % 10 / 4).min(2) as usize];
-    let style = if index.is_multiple_of(3) { "small" } else { "original" };
+    let classes =
+        ["cache/media_attachments/files", "media_attachments/files", "cache/accounts/avatars"];
+    Path::new(classes[numbers.below(3) as usize]).join(groups.join("/"))
+}
+
+/// The paths of a row's files: the same random name in each style.
+fn row_files(numbers: &mut Numbers) -> [PathBuf; 2] {
+    let dir = row_dir(numbers);
     let name = format!("{:016x}.png", numbers.next());
-    Path::new(class).join(groups.join("/")).join(style).join(name)
+    STYLES.map(|style| dir.join(style).join(&name))
 }
 
 /// Writes a new file with bytes that follow from its path.
@@ -58,10 +64,11 @@ pub fn write(path: &Path, bytes: usize, mtime_secs: u64) {
 /// `files` media files of 2 to `bytes_max` bytes below `root`.
 pub fn media(root: &Path, files: u64, bytes_max: u64) {
     let mut numbers = Numbers::new(files);
-    for index in 0..files {
-        let path = root.join(media_path(&mut numbers, index));
-        let bytes = 2 + numbers.below(bytes_max) as usize;
-        write(&path, bytes, 1_650_000_000 + numbers.below(100_000_000));
+    for _ in 0..files.div_ceil(2) {
+        for path in row_files(&mut numbers) {
+            let bytes = 2 + numbers.below(bytes_max) as usize;
+            write(&root.join(path), bytes, 1_650_000_000 + numbers.below(100_000_000));
+        }
     }
 }
 
@@ -73,8 +80,9 @@ pub fn change(root: &Path, files: u64, round: u64) {
     list(root, &mut paths);
     paths.sort();
     let count = (files / 1500).max(1);
-    for index in 0..count {
-        write(&root.join(media_path(&mut numbers, index)), 9_000, 1_760_000_000 + round);
+    for _ in 0..count {
+        let [added, _] = row_files(&mut numbers);
+        write(&root.join(added), 9_000, 1_760_000_000 + round);
         let rewritten = numbers.below(paths.len() as u64) as usize;
         write(&paths.swap_remove(rewritten), 9_001, 1_760_000_000 + round);
         let deleted = numbers.below(paths.len() as u64) as usize;

@@ -5,16 +5,20 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-const DELTA_MAGIC: [u8; 4] = 0x7273_0236_u32.to_be_bytes();
-const COPY_BUFFER_BYTES: u64 = 256 * 1024;
+use super::encode::MAGIC;
+
+/// How much of the old file is read at a time.
+const COPY_BUFFER_BYTES: u64 = 2 << 20;
 
 /// Turns a delta and an old file into a new one. The receiver of the output bounds how much there
 /// may be.
-pub(crate) struct Patcher {
+pub struct Patcher {
     basis: File,
     /// The head of a command of which not all bytes are there yet.
     partial: Vec<u8>,
     state: State,
+    /// For copies; kept, since fresh memory costs more than the reading.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +39,7 @@ enum Command {
 
 impl Patcher {
     pub fn new(basis: File) -> Self {
-        Patcher { basis, partial: Vec::new(), state: State::Outside }
+        Patcher { basis, partial: Vec::new(), state: State::Outside, buffer: Vec::new() }
     }
 
     /// Takes the next bytes of the delta and writes what follows from them.
@@ -77,10 +81,10 @@ impl Patcher {
     }
 
     fn head(&mut self) -> io::Result<()> {
-        if !DELTA_MAGIC.starts_with(&self.partial) {
+        if !MAGIC.starts_with(&self.partial) {
             return Err(damaged());
         }
-        if self.partial.len() == DELTA_MAGIC.len() {
+        if self.partial.len() == MAGIC.len() {
             self.partial.clear();
             self.state = State::Command;
         }
@@ -102,19 +106,19 @@ impl Patcher {
     }
 
     fn copy(
-        &self,
+        &mut self,
         offset: u64,
         length: u64,
         write: &mut impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         let end = offset.checked_add(length).ok_or_else(damaged)?;
-        let mut buffer = vec![0; length.min(COPY_BUFFER_BYTES) as usize];
+        self.buffer.resize(COPY_BUFFER_BYTES as usize, 0);
         let mut at = offset;
         while at < end {
-            let part = buffer.len().min((end - at) as usize);
-            self.basis.read_exact_at(&mut buffer[..part], at)?;
-            write(&buffer[..part])?;
-            at += part as u64;
+            let part = &mut self.buffer[..(end - at).min(COPY_BUFFER_BYTES) as usize];
+            self.basis.read_exact_at(part, at)?;
+            write(part)?;
+            at += part.len() as u64;
         }
         Ok(())
     }
@@ -158,7 +162,7 @@ mod tests {
         /// Any bytes are a delta or an error; the output never outgrows what its receiver allows.
         #[test]
         fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..80), framed in any::<bool>()) {
-            let delta = if framed { [&DELTA_MAGIC[..], &bytes].concat() } else { bytes };
+            let delta = if framed { [&MAGIC[..], &bytes].concat() } else { bytes };
             let mut written = 0_usize;
             let mut write = |part: &[u8]| {
                 written += part.len();

@@ -1,5 +1,5 @@
 //! Our half of the helper transport: one SSH channel with a helper on it for the scan, one for
-//! calls, and one on a connection of its own for each lane.
+//! calls, and one for each lane, most of them on connections of their own.
 
 use std::sync::{Arc, Mutex};
 
@@ -17,12 +17,10 @@ use crate::media::session::{
 use crate::media::shard::{AHEAD_MAX, Scanner, channels};
 use crate::wire::WireError;
 use crate::wire::content::Assembler;
-use crate::wire::message::{Ack, Answer, Facts, Piece, Reply, Request, ScanSpec};
+use crate::wire::message::{Answer, Facts, Piece, Reply, Request, ScanSpec, Told};
 use crate::wire::tree::{Directory, ShardHead};
 
 const CALLS_LANE: u32 = u32::MAX;
-/// The lane on the connection of the scan and the calls.
-const SHARED_LANE: u32 = 0;
 
 /// The session of an endpoint with a helper.
 pub(crate) struct Helper {
@@ -63,11 +61,8 @@ impl Helper {
         Ok(opened.0)
     }
 
-    /// A stream over a connection of its own, save for the first one.
+    /// A stream over a connection of its own.
     async fn lane(&self, lane: u32) -> Result<Stream, MediaError> {
-        if lane == SHARED_LANE {
-            return self.stream(&*self.host, lane).await;
-        }
         let own = self.host.dedicated().await.map_err(|error| at_host(&self.link, error))?;
         self.stream(&*own, lane).await
     }
@@ -93,7 +88,7 @@ impl Accept for ToScanner {
             },
             Reply::Opened(_)
             | Reply::Piece(_)
-            | Reply::Ack(_)
+            | Reply::Told(_)
             | Reply::Answer(_)
             | Reply::Fatal(_) => Err(STRAY),
         }
@@ -111,16 +106,16 @@ impl Accept for ToReader {
     }
 }
 
-/// Gives acknowledgements on. When nobody takes them any more they still tell that the helper is
+/// Gives on what the target tells. When nobody takes it any more it still tells that the helper is
 /// at work, so its end is waited for.
-struct ToStorer(mpsc::Sender<Ack>);
+struct ToStorer(mpsc::Sender<Told>);
 
 #[async_trait]
 impl Accept for ToStorer {
     async fn accept(&mut self, reply: Reply) -> Result<bool, WireError> {
-        let Reply::Ack(ack) = reply else { return Err(STRAY) };
+        let Reply::Told(told) = reply else { return Err(STRAY) };
         // Whoever waited for it may have given up.
-        let _ = self.0.send(ack).await;
+        let _ = self.0.send(told).await;
         Ok(true)
     }
 }
@@ -154,7 +149,6 @@ impl Session for Helper {
             whole_secs: false,
             delta: true,
             parts: true,
-            shared_lane: true,
             remote: true,
             lanes: self.connections,
         }
@@ -199,11 +193,16 @@ impl Session for Helper {
     }
 
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
-        let stream = self.lane(lane).await?;
+        // The first goes over the connection that is there: a small pass needs no other. (What is
+        // told back is little; a source's content, if nobody took it, would hold up the rest.)
+        let stream = match lane {
+            0 => self.stream(&*self.host, lane).await?,
+            _ => self.lane(lane).await?,
+        };
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
+        let (sender, told) = mpsc::channel(JOBS_AHEAD_MAX);
         stream.run(receiver, Request::Store, ToStorer(sender));
-        Ok(TargetLane { pieces, acks })
+        Ok(TargetLane { pieces, told })
     }
 
     /// The stream comes up while the scan goes on; calls wait for it.

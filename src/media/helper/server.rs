@@ -1,259 +1,250 @@
-//! The remote half: frames in, frames out, the workers of [`Workers`] behind them. It does what
-//! it is asked below the root it was given and ends when its input does.
+//! The remote half: frames in, frames out, and in between the same workers as for a local tree. It
+//! does what it is asked below the root it was given and ends when its input does.
+//!
+//! One thread reads a request, does the work and writes the reply: the bytes of a file go from the
+//! pipe to the disk without changing hands. Only a scan and the reading of files, whose replies
+//! come by themselves, have a second thread.
 
-use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{mpsc, oneshot};
-use tokio_util::codec::{FramedRead, FramedWrite};
-use tokio_util::task::TaskTracker;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::JoinHandle;
 
-use crate::media::error::MediaError;
-use crate::media::root::native;
-use crate::media::session::local::{Workers, missing};
-use crate::media::shard::Scanner;
-use crate::wire::content;
+use tokio::sync::mpsc;
+
+use super::frames::{FrameReader, FrameWriter};
+use crate::media::apply::Changer;
+use crate::media::read;
+use crate::media::root::{Dirs, native};
+use crate::media::session::local::{Tree, cut, missing};
+use crate::media::session::{JOBS_AHEAD_MAX, PIECES_AHEAD_MAX};
+use crate::media::shard::Held;
+use crate::media::store::Storer;
+use crate::media::temp::TempNames;
 use crate::wire::hello::Hello;
-use crate::wire::message::{Answer, Call, Facts, Job, Open, Reply, Request, Store, Verdict};
+use crate::wire::message::{Facts, Job, Open, Reply, Request, ScanSpec, Store, Verdict};
 use crate::wire::stream::{FrameQueue, RequestDecoder};
 use crate::wire::tree::{Failure, FailureKind};
-use crate::wire::{Frames, WireError};
+use crate::wire::{WireError, content};
 
-/// Replies that wait to be written, at most.
-const REPLIES_AHEAD_MAX: usize = 16;
-
-/// Serves one stream until its input ends.
-pub async fn serve(
-    input: impl AsyncRead + Unpin + Send,
-    output: impl AsyncWrite + Unpin + Send + 'static,
-) -> Result<(), WireError> {
-    let mut input = FramedRead::new(input, Frames);
-    let mut output = FramedWrite::new(output, Frames);
-    output.send(Hello::ours().frame()).await?;
-    let greeting = input.next().await.ok_or(WireError::Truncated)??;
+/// Serves one stream until its input ends. Blocks.
+pub fn serve(input: impl Read, output: impl Write + Send + 'static) -> Result<(), WireError> {
+    let mut input = FrameReader::new(input);
+    let mut output = FrameWriter::new(output);
+    output.write(Hello::ours().frame())?;
+    output.flush()?;
+    let greeting = input.next()?.ok_or(WireError::Truncated)?;
     Hello::accept(&greeting)?;
-    let (replies, receiver) = mpsc::channel(REPLIES_AHEAD_MAX);
-    let writer = tokio::spawn(write(receiver, output));
-    let read = async {
+    let replies = Arc::new(Replies(Mutex::new(Writing { queue: FrameQueue::default(), output })));
+    let mut server = Server { replies, tree: None, lane: 0, work: Work::None };
+    let served = server.serve(&mut input);
+    server.end(served)
+}
+
+/// Where replies go, from both threads of a stream.
+struct Replies<W: Write>(Mutex<Writing<W>>);
+
+struct Writing<W: Write> {
+    queue: FrameQueue,
+    output: FrameWriter<W>,
+}
+
+impl<W: Write> Replies<W> {
+    fn writing(&self) -> MutexGuard<'_, Writing<W>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Adds replies that need not go out at once.
+    fn add(&self, replies: impl IntoIterator<Item = Reply>) -> Result<(), WireError> {
+        let mut writing = self.writing();
+        for reply in replies {
+            writing.queue.reply(reply)?;
+        }
+        for frame in writing.queue.take(false) {
+            writing.output.write(frame)?;
+        }
+        Ok(())
+    }
+
+    fn send(&self, reply: Reply) -> Result<(), WireError> {
+        self.add([reply])?;
+        self.flush()
+    }
+
+    fn flush(&self) -> Result<(), WireError> {
+        let mut writing = self.writing();
+        for frame in writing.queue.take(true) {
+            writing.output.write(frame)?;
+        }
+        writing.output.flush()
+    }
+}
+
+struct Server<W: Write> {
+    replies: Arc<Replies<W>>,
+    tree: Option<Tree>,
+    lane: u32,
+    work: Work,
+}
+
+/// What the stream is for. Its first request decides.
+enum Work {
+    None,
+    Scan(Arc<Held>, JoinHandle<()>),
+    Read(mpsc::Sender<Job>, JoinHandle<()>),
+    Store(Box<Storer>),
+    Change(Dirs, TempNames),
+}
+
+const OTHER_WORK: WireError = WireError::OutOfTurn("a request of another kind");
+
+impl<W: Write + Send + 'static> Server<W> {
+    fn serve(&mut self, input: &mut FrameReader<impl Read>) -> Result<(), WireError> {
         let mut decoder = RequestDecoder::default();
-        let mut server = Server { replies, workers: None, lane: 0, doors: Doors::default() };
-        while let Some(frame) = input.next().await {
+        while let Some(frame) = input.next()? {
             let mut requests = Vec::new();
-            decoder.push(frame?, &mut |request| requests.push(request))?;
+            decoder.push(frame, &mut |request| requests.push(request))?;
             for request in requests {
-                server.take(request).await?;
+                self.take(request)?;
+            }
+            if input.is_dry() {
+                self.replies.flush()?;
             }
         }
         Ok(())
-    };
-    let result = read.await;
-    // The workers' channels are closed now; the writer ends when they have.
-    let written = writer.await.unwrap_or(Ok(()));
-    result.and(written)
-}
-
-async fn write(
-    mut replies: mpsc::Receiver<Reply>,
-    mut output: FramedWrite<impl AsyncWrite + Unpin, Frames>,
-) -> Result<(), WireError> {
-    let mut queue = FrameQueue::default();
-    while let Some(reply) = replies.recv().await {
-        queue.reply(reply)?;
-        let idle = replies.is_empty();
-        for frame in queue.take(idle) {
-            output.feed(frame).await?;
-        }
-        if idle {
-            SinkExt::flush(&mut output).await?;
-        }
     }
-    for frame in queue.take(true) {
-        output.feed(frame).await?;
-    }
-    output.close().await
-}
 
-struct Server {
-    replies: mpsc::Sender<Reply>,
-    workers: Option<Workers>,
-    lane: u32,
-    doors: Doors,
-}
-
-/// Ways to the workers that were started.
-#[derive(Default)]
-struct Doors {
-    verdicts: Option<mpsc::Sender<Verdict>>,
-    jobs: Option<mpsc::Sender<Job>>,
-    pieces: Option<mpsc::Sender<Store>>,
-    calls: Option<mpsc::Sender<Call>>,
-}
-
-impl Server {
-    async fn take(&mut self, request: Request) -> Result<(), WireError> {
+    fn take(&mut self, request: Request) -> Result<(), WireError> {
         match request {
             Request::Open(open) => {
                 let opened = self.open(open);
-                self.reply(Reply::Opened(opened)).await;
+                self.replies.add([Reply::Opened(opened)])
             }
-            Request::Scan(spec) => match self.workers()?.scan(spec) {
-                Ok(scanner) => self.doors.verdicts = Some(tell(scanner, self.replies.clone())),
-                Err(error) => self.fatal(&error).await,
-            },
-            Request::Verdict(verdict) => {
-                let door = self.doors.verdicts.as_ref();
-                pass(door.ok_or(WireError::OutOfTurn("a verdict"))?, verdict).await;
+            Request::Scan(spec) => self.scan(&spec),
+            Request::Verdict(verdict) => self.judge(verdict),
+            Request::Read(job) => self.read(job),
+            Request::Store(piece) => self.store(piece),
+            Request::Call(call) => {
+                if matches!(self.work, Work::None) {
+                    let (dirs, names) = self.tree()?.tools();
+                    self.work = Work::Change(dirs, names);
+                }
+                let Work::Change(dirs, names) = &mut self.work else { return Err(OTHER_WORK) };
+                let answer = Changer { dirs, names }.answer(call);
+                self.replies.add([Reply::Answer(answer)])
             }
-            Request::Read(job) => {
-                if self.doors.jobs.is_none() {
-                    match self.workers()?.reader() {
-                        Ok((jobs, pieces)) => {
-                            forward(pieces, self.replies.clone(), Reply::Piece);
-                            self.doors.jobs = Some(jobs);
-                        }
-                        Err(error) => self.fatal(&error).await,
-                    }
-                }
-                if let Some(jobs) = &self.doors.jobs {
-                    pass(jobs, job).await;
-                }
-            }
-            Request::Store(piece) => {
-                if self.doors.pieces.is_none() {
-                    match self.workers()?.storer(self.lane) {
-                        Ok((pieces, acks)) => {
-                            forward(acks, self.replies.clone(), Reply::Ack);
-                            self.doors.pieces = Some(pieces);
-                        }
-                        Err(error) => self.fatal(&error).await,
-                    }
-                }
-                if let Some(pieces) = &self.doors.pieces {
-                    pass(pieces, piece).await;
-                }
-            }
-            Request::Call(call) => self.call(call).await?,
         }
-        Ok(())
     }
 
     fn open(&mut self, open: Open) -> Result<Facts, Failure> {
-        if self.workers.is_some() {
+        if self.tree.is_some() {
             return Err(Failure::new(FailureKind::Other, "the root was opened already"));
         }
-        self.lane = open.lane;
-        let Open { root, side, create, run, .. } = open;
-        // The stream ends after their last reply; nobody needs to wait for them otherwise.
-        let tasks = TaskTracker::new();
-        self.workers = Workers::open(native(&root.0), side, create, run, tasks)?;
-        Ok(self.workers.as_ref().map_or_else(missing, Workers::facts))
+        let Open { root, side, create, run, lane } = open;
+        self.lane = lane;
+        self.tree = Tree::open(native(&root.0), side, create, run)?;
+        Ok(self.tree.as_ref().map_or_else(missing, Tree::facts))
     }
 
-    fn workers(&self) -> Result<&Workers, WireError> {
-        self.workers.as_ref().ok_or(WireError::OutOfTurn("work before a root"))
+    fn tree(&self) -> Result<&Tree, WireError> {
+        self.tree.as_ref().ok_or(WireError::OutOfTurn("work before a root"))
     }
 
-    async fn call(&mut self, call: Call) -> Result<(), WireError> {
-        if self.doors.calls.is_none() {
-            match self.workers()?.calls() {
-                Ok(calls) => {
-                    let (door, waiting) = mpsc::channel::<Call>(8);
-                    tokio::spawn(answer(waiting, calls, self.replies.clone()));
-                    self.doors.calls = Some(door);
-                }
-                Err(error) => self.fatal(&error).await,
-            }
-        }
-        if let Some(calls) = &self.doors.calls {
-            pass(calls, call).await;
-        }
+    fn scan(&mut self, spec: &ScanSpec) -> Result<(), WireError> {
+        let Work::None = self.work else { return Err(OTHER_WORK) };
+        let tree = self.tree()?.clone();
+        let scan = match tree.scan(spec) {
+            Ok(scan) => scan,
+            Err(bad) => return self.replies.send(fatal(bad.to_string())),
+        };
+        let (held, replies) = (Arc::new(Held::default()), self.replies.clone());
+        let kept = held.clone();
+        let walk = move || {
+            cut(&tree.root, &scan, |shard| {
+                let reply = shard.as_ref().map(|shard| Reply::Shard(shard.head.clone()));
+                // Kept before it is told: the verdict may be fast.
+                shard.is_none_or(|shard| kept.keep(shard))
+                    && replies.send(reply.unwrap_or(Reply::ScanEnd)).is_ok()
+            });
+        };
+        self.work = Work::Scan(held, thread("scan", walk)?);
         Ok(())
     }
 
-    async fn fatal(&self, error: &MediaError) {
-        let text = crate::error::one_line(error);
-        self.reply(Reply::Fatal(Failure::new(FailureKind::Other, text))).await;
+    fn judge(&self, verdict: Verdict) -> Result<(), WireError> {
+        let Work::Scan(held, _) = &self.work else { return Err(OTHER_WORK) };
+        let Some(dirs) = held.judge(verdict) else { return Ok(()) };
+        let portions = content::split(verdict.index, dirs);
+        portions.into_iter().try_for_each(|portion| self.replies.add([Reply::Content(portion)]))
     }
 
-    async fn reply(&self, reply: Reply) {
-        pass(&self.replies, reply).await;
-    }
-}
-
-/// Sends; if the receiver is gone, so is the reason for sending.
-async fn pass<T>(channel: &mpsc::Sender<T>, value: T) {
-    let _ = channel.send(value).await;
-}
-
-/// Turns what a worker gives into replies.
-fn forward<T: Send + 'static>(
-    mut from: mpsc::Receiver<T>,
-    replies: mpsc::Sender<Reply>,
-    wrap: impl Fn(T) -> Reply + Send + 'static,
-) {
-    tokio::spawn(async move {
-        while let Some(value) = from.recv().await {
-            if replies.send(wrap(value)).await.is_err() {
-                return;
-            }
+    fn read(&mut self, job: Job) -> Result<(), WireError> {
+        if matches!(self.work, Work::None) {
+            self.work = self.reading()?;
         }
-    });
-}
-
-/// Calls in, answers out, in order.
-async fn answer(
-    mut waiting: mpsc::Receiver<Call>,
-    calls: mpsc::Sender<(Call, oneshot::Sender<Answer>)>,
-    replies: mpsc::Sender<Reply>,
-) {
-    while let Some(call) = waiting.recv().await {
-        let (sender, answer) = oneshot::channel();
-        if calls.send((call, sender)).await.is_err() {
-            return;
-        }
-        let Ok(answer) = answer.await else { return };
-        pass(&replies, Reply::Answer(answer)).await;
+        let Work::Read(jobs, _) = &self.work else { return Err(OTHER_WORK) };
+        // A reader that is gone has had its output closed; so the input ends as well.
+        let _ = jobs.blocking_send(job);
+        Ok(())
     }
-}
 
-/// Tells a scan: heads as they come, content as it is asked for. Gives the way for verdicts.
-fn tell(scanner: Scanner, replies: mpsc::Sender<Reply>) -> mpsc::Sender<Verdict> {
-    let Scanner { mut heads, verdicts, mut contents } = scanner;
-    let (door, mut asked) = mpsc::channel::<Verdict>(crate::media::shard::AHEAD_MAX + 1);
-    tokio::spawn(async move {
-        // Which shards the coming contents belong to; as bounded as the scan itself.
-        let mut taken = std::collections::VecDeque::new();
-        let mut scanning = true;
-        loop {
-            let reply = tokio::select! {
-                head = heads.recv(), if scanning => match head {
-                    Some(Some(head)) => Reply::Shard(head),
-                    Some(None) => {
-                        scanning = false;
-                        Reply::ScanEnd
-                    }
-                    None => Reply::Fatal(Failure::new(FailureKind::Other, "the scan broke off")),
-                },
-                verdict = asked.recv() => {
-                    let Some(verdict) = verdict else { return };
-                    if verdict.take {
-                        taken.push_back(verdict.index);
-                    }
-                    pass(&verdicts, verdict).await;
-                    continue;
+    /// Starts the threads that read files and write their pieces.
+    fn reading(&self) -> Result<Work, WireError> {
+        let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
+        let (piece_sender, mut pieces) = mpsc::channel(PIECES_AHEAD_MAX);
+        let (root, replies) = (self.tree()?.root.clone(), self.replies.clone());
+        thread("read", move || read::run(root, job_receiver, piece_sender))?;
+        let write = move || {
+            while let Some(piece) = pieces.blocking_recv() {
+                let idle = pieces.is_empty();
+                let written = replies.add([Reply::Piece(piece)]);
+                if written.and_then(|()| if idle { replies.flush() } else { Ok(()) }).is_err() {
+                    return;
                 }
-                dirs = contents.recv(), if !taken.is_empty() => {
-                    let (Some(dirs), Some(index)) = (dirs, taken.pop_front()) else { return };
-                    for content in content::split(index, dirs) {
-                        pass(&replies, Reply::Content(content)).await;
-                    }
-                    continue;
-                }
-            };
-            let failed = matches!(reply, Reply::Fatal(_));
-            if replies.send(reply).await.is_err() || failed {
-                return;
             }
+        };
+        Ok(Work::Read(jobs, thread("write", write)?))
+    }
+
+    fn store(&mut self, piece: Store) -> Result<(), WireError> {
+        if matches!(self.work, Work::None) {
+            self.work = Work::Store(Box::new(self.tree()?.storer(self.lane)));
         }
-    });
-    door
+        let Work::Store(storer) = &mut self.work else { return Err(OTHER_WORK) };
+        storer.take(piece);
+        self.replies.add(storer.told.drain(..).map(Reply::Told))
+    }
+
+    /// Brings the work to its end: all that was asked for before the input ended is done.
+    fn end(self, served: Result<(), WireError>) -> Result<(), WireError> {
+        match self.work {
+            Work::Scan(held, walk) => {
+                held.close();
+                joined(walk);
+            }
+            Work::Read(jobs, write) => {
+                drop(jobs);
+                joined(write);
+            }
+            // Nobody is told any more what would become visible.
+            Work::Store(mut storer) if served.is_err() => storer.discard(),
+            Work::Store(storer) => self.replies.add(storer.finish().map(Reply::Told))?,
+            Work::None | Work::Change(..) => {}
+        }
+        served?;
+        self.replies.flush()
+    }
+}
+
+fn fatal(text: String) -> Reply {
+    Reply::Fatal(Failure::new(FailureKind::Other, text))
+}
+
+/// A thread that panicked has said so on standard error.
+fn joined(thread: JoinHandle<()>) {
+    let _ = thread.join();
+}
+
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, WireError> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    thread.spawn(work).map_err(WireError::Io)
 }

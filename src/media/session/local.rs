@@ -15,14 +15,15 @@ use super::{
 use crate::media::apply::Changer;
 use crate::media::error::MediaError;
 use crate::media::failure::failure;
-use crate::media::filter::Filter;
+use crate::media::filter::{BadPattern, Filter};
+use crate::media::read;
 use crate::media::root::{Dirs, Root};
 use crate::media::scan::{Scan, walk};
 use crate::media::shard::{Cutter, Scanner, Shard, channels, hold};
+use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
-use crate::media::{read, store};
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Ack, Facts, Job, Piece, ScanSpec, Side, Store};
+use crate::wire::message::{Facts, Job, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
 
 const LOCAL_LANES: usize = 2;
@@ -35,25 +36,24 @@ fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), MediaE
     thread.spawn(work).map(drop).map_err(MediaError::Thread)
 }
 
-/// A tree of this machine and who works on it. Also the inside of a helper.
-pub(crate) struct Workers {
+/// A tree of this machine.
+#[derive(Clone)]
+pub(crate) struct Tree {
     pub root: Arc<Root>,
     pub side: Side,
     pub run: RunId,
-    tasks: TaskTracker,
 }
 
-impl Workers {
-    /// Opens the tree; `None` if there is none. `tasks` tells when all that writes has ended.
+impl Tree {
+    /// Opens the tree; `None` if there is none.
     pub fn open(
         path: &Path,
         side: Side,
         create: bool,
         run: RunId,
-        tasks: TaskTracker,
     ) -> Result<Option<Self>, Failure> {
         let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
-        Ok(root.map(|root| Workers { root: Arc::new(root), side, run, tasks }))
+        Ok(root.map(|root| Tree { root: Arc::new(root), side, run }))
     }
 
     pub fn facts(&self) -> Facts {
@@ -64,27 +64,55 @@ impl Workers {
         }
     }
 
-    pub fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    /// What a scan of it has to do.
+    pub fn scan(&self, spec: &ScanSpec) -> Result<Scan, BadPattern> {
         let patterns: Vec<&[u8]> = spec.exclude.0.iter().map(|blob| &blob.0[..]).collect();
-        let scan = Scan {
+        Ok(Scan {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
             filter: Filter::new(&patterns)?,
             run: self.run,
-        };
-        let root = self.root.clone();
+        })
+    }
+
+    pub fn storer(&self, lane: u32) -> Storer {
+        Storer::new(self.root.clone(), TempNames::new(self.run, lane))
+    }
+
+    /// What a thread needs that changes the tree.
+    pub fn tools(&self) -> (Dirs, TempNames) {
+        (Dirs::new(self.root.clone()), TempNames::new(self.run, CALLS_LANE))
+    }
+}
+
+/// A tree and who works on it, on threads of this process.
+pub(crate) struct Workers {
+    tree: Tree,
+    tasks: TaskTracker,
+}
+
+impl Workers {
+    /// `tasks` tells when all that writes has ended.
+    pub fn new(tree: Tree, tasks: TaskTracker) -> Self {
+        Workers { tree, tasks }
+    }
+
+    fn scan(&self, spec: &ScanSpec) -> Result<Scanner, MediaError> {
+        let (tree, scan) = (self.tree.clone(), self.tree.scan(spec)?);
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(2);
         tokio::spawn(hold(shards, ends));
-        thread("scan", move || cut(&root, &scan, &sender))?;
+        thread("scan", move || {
+            cut(&tree.root, &scan, |shard| sender.blocking_send(shard).is_ok());
+        })?;
         Ok(scanner)
     }
 
     pub fn reader(&self) -> Result<(mpsc::Sender<Job>, mpsc::Receiver<Piece>), MediaError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let root = self.root.clone();
+        let root = self.tree.root.clone();
         thread("read", move || read::run(root, job_receiver, piece_sender))?;
         Ok((jobs, pieces))
     }
@@ -92,49 +120,50 @@ impl Workers {
     pub fn storer(
         &self,
         lane: u32,
-    ) -> Result<(mpsc::Sender<Store>, mpsc::Receiver<Ack>), MediaError> {
+    ) -> Result<(mpsc::Sender<Store>, mpsc::Receiver<Told>), MediaError> {
         let (pieces, piece_receiver) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (ack_sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
-        let (root, names) = (self.root.clone(), TempNames::new(self.run, lane));
+        let (tells, told) = mpsc::channel(JOBS_AHEAD_MAX);
+        let storer = self.tree.storer(lane);
         let token = self.tasks.token();
         thread("store", move || {
-            store::run(root, names, piece_receiver, ack_sender);
+            store::run(storer, piece_receiver, tells);
             drop(token);
         })?;
-        Ok((pieces, acks))
+        Ok((pieces, told))
     }
 
     pub fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut receiver) = calls_channel();
-        let names = TempNames::new(self.run, CALLS_LANE);
-        let mut changer = Changer::new(Dirs::new(self.root.clone()), names);
+        let (mut dirs, mut names) = self.tree.tools();
         let token = self.tasks.token();
         thread("change", move || {
             while let Some((call, answer)) = receiver.blocking_recv() {
                 // Whoever asked may have given up, before or meanwhile.
                 if !answer.is_closed() {
+                    let mut changer = Changer { dirs: &mut dirs, names: &mut names };
                     let _ = answer.send(changer.answer(call));
                 }
             }
-            drop((changer, token));
+            drop(token);
         })?;
         Ok(calls)
     }
 }
 
-fn cut(root: &Root, scan: &Scan, shards: &mpsc::Sender<Option<Shard>>) {
+/// Walks the tree and gives its shards to `send` while that takes them. The end is given as `None`,
+/// and only if the walk came to it. Blocking.
+pub(crate) fn cut(root: &Root, scan: &Scan, mut send: impl FnMut(Option<Shard>) -> bool) {
     let mut cutter = Cutter::new(scan.side, scan.rule);
-    let send = |shard: Shard| match shards.blocking_send(Some(shard)) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(_) => ControlFlow::Break(()),
+    let mut give = |shard| {
+        if send(Some(shard)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     let walked = walk(root, scan, |directory| match cutter.push(directory) {
-        Some(shard) => send(shard),
+        Some(shard) => give(shard),
         None => ControlFlow::Continue(()),
     });
-    if walked.is_continue() && cutter.end().is_none_or(|shard| send(shard).is_continue()) {
+    if walked.is_continue() && cutter.end().is_none_or(|shard| give(shard).is_continue()) {
         // If nobody listens any more, nobody needs to know.
-        let _ = shards.blocking_send(None);
+        let _ = send(None);
     }
 }
 
@@ -148,7 +177,7 @@ pub(crate) struct Local {
 
 impl Local {
     pub fn new(link: Arc<Link>, workers: Option<Workers>) -> Self {
-        let facts = workers.as_ref().map_or_else(missing, Workers::facts);
+        let facts = workers.as_ref().map_or_else(missing, |workers| workers.tree.facts());
         Local { link, facts, workers }
     }
 
@@ -181,19 +210,12 @@ impl Session for Local {
     }
 
     fn ability(&self) -> Ability {
-        Ability {
-            whole_secs: false,
-            delta: true,
-            parts: true,
-            shared_lane: false,
-            remote: false,
-            lanes: LOCAL_LANES,
-        }
+        Ability { whole_secs: false, delta: true, parts: true, remote: false, lanes: LOCAL_LANES }
     }
 
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
         match &self.workers {
-            Some(workers) => workers.scan(spec),
+            Some(workers) => workers.scan(&spec),
             None => Ok(scan_nothing().await),
         }
     }
@@ -204,8 +226,8 @@ impl Session for Local {
     }
 
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
-        let (pieces, acks) = self.workers()?.storer(lane)?;
-        Ok(TargetLane { pieces, acks })
+        let (pieces, told) = self.workers()?.storer(lane)?;
+        Ok(TargetLane { pieces, told })
     }
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {

@@ -11,13 +11,15 @@ use super::client::{Client, SftpError};
 use super::session::Tree;
 use super::target::{mode_and_time, owner, time};
 use crate::media::temp::{self, TempNames};
-use crate::wire::message::{Answer, Call, Op};
+use crate::wire::message::{Answer, Call, Op, Results};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request};
-use crate::wire::tree::{Failure, FailureKind, Meta};
+use crate::wire::tree::{Failure, FailureKind, Meta, Mtime};
 
 const OPS_AHEAD_MAX: usize = 64;
 const TYPE_BITS: u32 = 0o170_000;
+/// What the owner of a directory needs to work in it.
+const USABLE: u32 = 0o700;
 const TYPE_DIR: u32 = 0o040_000;
 const TYPE_FILE: u32 = 0o100_000;
 
@@ -42,7 +44,7 @@ impl Changer {
         }
     }
 
-    async fn apply_all(&self, ops: &[Op]) -> Vec<Result<(), Failure>> {
+    pub async fn apply_all(&self, ops: &[Op]) -> Results {
         let applying: Vec<BoxFuture<'_, _>> = ops.iter().map(|op| self.apply(op).boxed()).collect();
         let mut results: Vec<_> = stream::iter(applying).buffered(OPS_AHEAD_MAX).collect().await;
         // A directory may have been asked for before its parent's making was under way, or its
@@ -57,16 +59,17 @@ impl Changer {
 
     async fn apply(&self, op: &Op) -> Result<(), Failure> {
         match op {
-            Op::MakeDir { path } => self.make_dir(path).await,
+            Op::MakeDir { path, meta } => self.make_dir(path, *meta).await,
             Op::Link { path, meta, text } => self.link(path, *meta, &text.0).await,
             Op::SetFile { path, meta } => self.set(path, *meta, TYPE_FILE).await,
             Op::SetLink { path, meta } => self.set_link(self.tree.full(path), *meta).await,
             Op::SetDir { path, meta } => self.set(path, *meta, TYPE_DIR).await,
+            Op::SetDirTime { path, mtime } => self.set_dir_time(path, *mtime).await,
             Op::Remove { path } => self.remove(path).await,
             Op::RemoveDir { path } => self.remove_dir(path).await,
             Op::Sweep { path, name } => {
                 let leftover = path.join(name).map_err(|_| outside())?;
-                if temp::run_of(name.as_bytes()).is_none() {
+                if !temp::is_ours(name.as_bytes()) {
                     return Err(outside());
                 }
                 self.remove(&leftover).await
@@ -78,14 +81,17 @@ impl Changer {
         &self.tree.client
     }
 
-    async fn make_dir(&self, path: &RelPath) -> Result<(), Failure> {
+    async fn make_dir(&self, path: &RelPath, meta: Meta) -> Result<(), Failure> {
         if path.is_root() {
             return Ok(());
         }
         let full = self.tree.full(path);
-        let attrs = Attrs { mode: Some(0o700), ..Attrs::default() };
-        let made = self.client().done(Request::MakeDir { path: full.clone(), attrs }).await;
-        let Err(error) = made else { return Ok(()) };
+        let attrs = Attrs { mode: Some(meta.mode | USABLE), ..Attrs::default() };
+        let make = Request::MakeDir { path: full.clone(), attrs };
+        let Err(error) = self.client().done(make).await else {
+            // The server's umask and the parent's group had their say in what it is like now.
+            return self.own(full, Meta { mode: meta.mode | USABLE, ..meta }, attrs).await;
+        };
         // "Failure" may mean that it is there.
         let Ok(found) = self.client().attrs(Request::Lstat { path: full.clone() }).await else {
             return Err(error.failure("make the directory"));
@@ -94,10 +100,10 @@ impl Changer {
         if mode & TYPE_BITS != TYPE_DIR {
             return Err(Failure::new(FailureKind::Confined, "something else is in the way"));
         }
-        if mode & 0o700 == 0o700 {
+        if mode & USABLE == USABLE {
             return Ok(());
         }
-        let attrs = Attrs { mode: Some(mode & 0o7777 | 0o700), ..Attrs::default() };
+        let attrs = Attrs { mode: Some(mode & 0o7777 | USABLE), ..Attrs::default() };
         let usable = self.client().done(Request::SetStat { path: full, attrs }).await;
         usable.map_err(|error| error.failure("change its mode"))
     }
@@ -127,28 +133,45 @@ impl Changer {
         if !self.client().offers("lsetstat@openssh.com") {
             return Ok(());
         }
-        let attrs = Attrs { owner: owner(meta), ..time(meta) };
+        let attrs = Attrs { owner: owner(meta), ..time(meta.mtime) };
         let set = self.client().done(Request::LsetStat { path, attrs }).await;
         set.map_err(|error| error.failure("set its time"))
     }
 
     async fn set(&self, path: &RelPath, meta: Meta, kind: u32) -> Result<(), Failure> {
-        let full = self.tree.full(path);
-        if !path.is_root() {
-            // SETSTAT follows symlinks, and only looking beforehand tells.
-            let found = self.client().attrs(Request::Lstat { path: full.clone() }).await;
-            let found = found.map_err(|error| error.failure("look at it"))?;
-            if found.mode.unwrap_or_default() & TYPE_BITS != kind {
-                return Err(Failure::new(FailureKind::Confined, "something else is there"));
-            }
+        self.look(path, kind).await?;
+        self.own(self.tree.full(path), meta, mode_and_time(meta)).await
+    }
+
+    async fn set_dir_time(&self, path: &RelPath, mtime: Mtime) -> Result<(), Failure> {
+        self.look(path, TYPE_DIR).await?;
+        let attrs = time(mtime);
+        let set = self.client().done(Request::SetStat { path: self.tree.full(path), attrs }).await;
+        set.map_err(|error| error.failure("set its time"))
+    }
+
+    /// SETSTAT follows symlinks, and only looking beforehand tells.
+    async fn look(&self, path: &RelPath, kind: u32) -> Result<(), Failure> {
+        if path.is_root() {
+            return Ok(());
         }
+        let found = self.client().attrs(Request::Lstat { path: self.tree.full(path) }).await;
+        let found = found.map_err(|error| error.failure("look at it"))?;
+        if found.mode.unwrap_or_default() & TYPE_BITS != kind {
+            return Err(Failure::new(FailureKind::Confined, "something else is there"));
+        }
+        Ok(())
+    }
+
+    /// Sets the owner that `meta` names, if it names one, and then the rest.
+    async fn own(&self, full: Bytes, meta: Meta, rest: Attrs) -> Result<(), Failure> {
         let set = |attrs| self.client().done(Request::SetStat { path: full.clone(), attrs });
         if let Some(owner) = owner(meta) {
             // First: changing the owner clears setuid.
             let attrs = Attrs { owner: Some(owner), ..Attrs::default() };
             set(attrs).await.map_err(|error| error.failure("change its owner"))?;
         }
-        set(mode_and_time(meta)).await.map_err(|error| error.failure("set its mode and time"))
+        set(rest).await.map_err(|error| error.failure("set its mode and time"))
     }
 
     async fn remove(&self, path: &RelPath) -> Result<(), Failure> {

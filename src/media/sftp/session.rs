@@ -189,7 +189,6 @@ impl Session for Sftp {
             whole_secs: true,
             delta: false,
             parts: false,
-            shared_lane: false,
             remote: true,
             lanes: self.connections,
         }
@@ -225,10 +224,10 @@ impl Session for Sftp {
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
         let tree = self.lane().await?;
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (sender, acks) = mpsc::channel(JOBS_AHEAD_MAX);
+        let (sender, told) = mpsc::channel(JOBS_AHEAD_MAX);
         let names = TempNames::new(self.run, lane);
         self.link().tasks.spawn(target::run(tree, names, receiver, sender));
-        Ok(TargetLane { pieces, acks })
+        Ok(TargetLane { pieces, told })
     }
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {

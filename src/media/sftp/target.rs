@@ -9,13 +9,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
+use super::change::Changer;
 use super::client::{Client, SftpError};
 use super::session::Tree;
 use crate::media::temp::TempNames;
-use crate::wire::message::{Ack, FileHead, Store, WHOLE_BYTES_MAX};
+use crate::wire::message::{Ack, FileHead, Store, Told, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, Response, StatusCode, free_bytes, open_flags};
-use crate::wire::tree::{Digest, Failure, FailureKind, Meta, OWNER_UNCHANGED};
+use crate::wire::tree::{Digest, Failure, FailureKind, Meta, Mtime, OWNER_UNCHANGED};
 
 /// Files under way at once.
 const FILES_AHEAD_MAX: usize = 64;
@@ -30,9 +31,10 @@ pub(super) async fn run(
     tree: Tree,
     mut names: TempNames,
     mut pieces: mpsc::Receiver<Store>,
-    acks: mpsc::Sender<Ack>,
+    acks: mpsc::Sender<Told>,
 ) {
     let acks = &acks;
+    let changer = Changer::new(tree.clone(), names.sibling());
     let mut files = Files { under_way: FuturesUnordered::new(), long: None, acks };
     loop {
         let piece = tokio::select! {
@@ -44,6 +46,10 @@ pub(super) async fn run(
         };
         let Some(piece) = piece.filter(|_| !acks.is_closed()) else { break };
         match piece {
+            Store::Apply(ops) => {
+                let results = files.meanwhile(changer.apply_all(&ops.0)).await;
+                let _ = acks.send(Told::Applied(results)).await;
+            }
             Store::Whole { ticket, path, meta, digest, content } => {
                 let size = content.len() as u64;
                 let file = File { tree: &tree, acks, path, temp: names.next(), meta, size };
@@ -70,7 +76,7 @@ pub(super) async fn run(
             Store::Abort => files.long = None,
             Store::Flush => {}
             // Nobody sends them: this side does not offer parts.
-            Store::Part { .. } | Store::Join { .. } | Store::Drop { .. } => {}
+            Store::Part { .. } | Store::Join { .. } | Store::Drop(_) => {}
         }
     }
     files.long = None;
@@ -90,19 +96,23 @@ struct Files<'a> {
     under_way: FuturesUnordered<BoxFuture<'a, Option<Ack>>>,
     /// Where the chunks of the long file go that comes at the moment.
     long: Option<mpsc::Sender<Part>>,
-    acks: &'a mpsc::Sender<Ack>,
+    acks: &'a mpsc::Sender<Told>,
 }
 
 impl Files<'_> {
     /// Hands a part to the long file while all files move on.
     async fn feed(&mut self, part: Part) {
         let Some(long) = self.long.clone() else { return };
-        let send = long.send(part);
-        tokio::pin!(send);
+        // A file that has failed takes no more; its acknowledgement tells why.
+        let _ = self.meanwhile(long.send(part)).await;
+    }
+
+    /// Waits for something else while all files move on.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
         loop {
             tokio::select! {
-                // A file that has failed takes no more; its acknowledgement tells why.
-                _ = &mut send => return,
+                done = &mut work => return done,
                 Some(ack) = self.under_way.next(), if !self.under_way.is_empty() => {
                     self.tell(ack).await;
                 }
@@ -113,7 +123,7 @@ impl Files<'_> {
     async fn tell(&mut self, ack: Option<Ack>) {
         if let Some(ack) = ack {
             // Without a listener the main loop ends; what is under way must clean up.
-            let _ = self.acks.send(ack).await;
+            let _ = self.acks.send(Told::Ack(ack)).await;
         }
     }
 }
@@ -121,7 +131,7 @@ impl Files<'_> {
 struct File<'a> {
     tree: &'a Tree,
     /// Who waits for the file.
-    acks: &'a mpsc::Sender<Ack>,
+    acks: &'a mpsc::Sender<Told>,
     path: RelPath,
     temp: Vec<u8>,
     meta: Meta,
@@ -329,10 +339,10 @@ pub(super) fn owner(meta: Meta) -> Option<(u32, u32)> {
 
 /// Mode and time; the protocol wants an access time with it.
 pub(super) fn mode_and_time(meta: Meta) -> Attrs {
-    Attrs { mode: Some(meta.mode), ..time(meta) }
+    Attrs { mode: Some(meta.mode), ..time(meta.mtime) }
 }
 
-pub(super) fn time(meta: Meta) -> Attrs {
-    let secs = meta.mtime.secs.clamp(0, i64::from(u32::MAX)) as u32;
+pub(super) fn time(mtime: Mtime) -> Attrs {
+    let secs = mtime.secs.clamp(0, i64::from(u32::MAX)) as u32;
     Attrs { times: Some((secs, secs)), ..Attrs::default() }
 }

@@ -1,17 +1,19 @@
-//! One lane: asks the source for files ahead, hands their pieces to the target in order, and gives
-//! each file's result to whoever waits for it.
+//! One lane: takes a load, has the target make its changes, asks the source for its files ahead,
+//! hands their pieces to the target in order, and gives each result to whoever waits for it.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::queue::Item;
 use super::split::{Ended, Part, Split};
-use super::{Broken, Failed, Queue, Relieved, Work};
+use super::{Broken, Changes, Failed, FileWork, Queue, Work};
 use crate::media::board::Board;
 use crate::media::session::{SourceLane, TargetLane};
-use crate::wire::message::{Ack, FileHead, Job, PartHead, Piece, Side, Store};
+use crate::wire::bounded::List;
+use crate::wire::message::{
+    Ack, FileHead, Job, PartHead, Parted, Piece, Results, Side, Store, Told,
+};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Failure, FailureKind, MetaRule};
 
@@ -27,54 +29,57 @@ const FROM_TARGET: Broken = Broken(Side::Target);
 /// A file or part that the source was asked for.
 struct Asked {
     ticket: u64,
-    item: Asking,
+    item: Item,
     /// Its pieces have begun, of a file with this many bytes.
     begun: Option<u64>,
     literal_bytes: u64,
 }
 
-enum Asking {
-    File(Work),
+enum Item {
+    File(FileWork),
     Part(Part),
 }
 
 impl Asked {
     fn path(&self) -> &RelPath {
         match &self.item {
-            Asking::File(work) => &work.path,
-            Asking::Part(part) => &part.split.path,
+            Item::File(work) => &work.path,
+            Item::Part(part) => &part.split.path,
         }
     }
 
     /// About what is still to come.
     fn rest_bytes(&self) -> u64 {
         let bytes = match &self.item {
-            Asking::File(work) => work.size,
-            Asking::Part(part) => part.bytes(),
+            Item::File(work) => work.size,
+            Item::Part(part) => part.bytes(),
         };
         bytes.saturating_sub(self.literal_bytes)
     }
 }
 
-/// Who waits for the acknowledgement of what was given to the target.
-enum Waiter {
+/// What was given to the target.
+enum Stored {
     File { result: oneshot::Sender<Result<(), Failed>>, size: u64, literal_bytes: u64 },
     Part(Arc<Split>),
 }
 
-type Waiting = Mutex<HashMap<u64, Waiter>>;
+/// Who waits for the target.
+#[derive(Default)]
+struct Waiting {
+    stored: HashMap<u64, Stored>,
+    changes: VecDeque<oneshot::Sender<Results>>,
+}
 
-/// Runs until no more work comes (or, if `relieved` is given, until that is told) and everything
-/// is acknowledged.
+/// Runs until no more work comes and everything is acknowledged.
 pub(super) async fn run(
     source: SourceLane,
     target: TargetLane,
     rule: MetaRule,
     queue: &Queue,
     board: &Board<'_>,
-    relieved: Option<&Relieved>,
 ) -> Result<(), Broken> {
-    let stored = Waiting::default();
+    let waiting = Mutex::default();
     let forward = Forward {
         jobs: source.jobs,
         pieces: source.pieces,
@@ -82,47 +87,64 @@ pub(super) async fn run(
         rule,
         queue,
         board,
-        relieved,
-        stored: &stored,
+        waiting: &waiting,
+        load: VecDeque::new(),
         asked: VecDeque::new(),
         unflushed: false,
         next_ticket: 0,
     };
-    tokio::try_join!(forward.run(), acknowledge(target.acks, &stored, queue, board)).map(drop)
+    tokio::try_join!(forward.run(), acknowledge(target.told, &waiting, queue, board)).map(drop)
 }
 
-/// Takes acknowledgements until the target closes, which is right only after everything came.
+/// Takes what the target tells until it closes, which is right only after everything came.
 async fn acknowledge(
-    mut acks: mpsc::Receiver<Ack>,
-    stored: &Waiting,
+    mut told: mpsc::Receiver<Told>,
+    waiting: &Mutex<Waiting>,
     queue: &Queue,
     board: &Board<'_>,
 ) -> Result<(), Broken> {
-    while let Some(Ack { ticket, result }) = acks.recv().await {
-        let waiter = lock(stored).remove(&ticket);
-        let outcome = result.map_err(|failure| Failed { side: Side::Target, failure });
-        match waiter {
-            Some(Waiter::File { result, size, literal_bytes }) => {
-                if outcome.is_ok() {
-                    board.transferred(size, literal_bytes);
-                }
+    while let Some(told) = told.recv().await {
+        match told {
+            Told::Applied(results) => {
+                let waiting = lock(waiting).changes.pop_front();
                 // Whoever waited may have given up.
-                let _ = result.send(outcome);
+                let _ = waiting.ok_or(FROM_TARGET)?.send(results);
             }
-            Some(Waiter::Part(split)) => {
-                if let Some(ended) = split.part_done(outcome) {
-                    queue.end(ended);
-                }
-            }
-            // Of a file that was given up meanwhile nobody wants to know.
-            None => {}
+            Told::Ack(ack) => acknowledged(ack, waiting, queue, board),
         }
     }
-    if lock(stored).is_empty() { Ok(()) } else { Err(FROM_TARGET) }
+    let waiting = lock(waiting);
+    if waiting.stored.is_empty() && waiting.changes.is_empty() { Ok(()) } else { Err(FROM_TARGET) }
 }
 
-fn lock(stored: &Waiting) -> std::sync::MutexGuard<'_, HashMap<u64, Waiter>> {
-    stored.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+fn acknowledged(
+    Ack { ticket, result }: Ack,
+    waiting: &Mutex<Waiting>,
+    queue: &Queue,
+    board: &Board<'_>,
+) {
+    let stored = lock(waiting).stored.remove(&ticket);
+    let outcome = result.map_err(|failure| Failed { side: Side::Target, failure });
+    match stored {
+        Some(Stored::File { result, size, literal_bytes }) => {
+            if outcome.is_ok() {
+                board.transferred(size, literal_bytes);
+            }
+            // Whoever waited may have given up.
+            let _ = result.send(outcome);
+        }
+        Some(Stored::Part(split)) => {
+            if let Some(ended) = split.part_done(outcome) {
+                queue.end(ended);
+            }
+        }
+        // Of a file that was given up meanwhile nobody wants to know.
+        None => {}
+    }
+}
+
+fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    waiting.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 struct Forward<'a> {
@@ -132,8 +154,9 @@ struct Forward<'a> {
     rule: MetaRule,
     queue: &'a Queue,
     board: &'a Board<'a>,
-    relieved: Option<&'a Relieved>,
-    stored: &'a Waiting,
+    waiting: &'a Mutex<Waiting>,
+    /// What is left of the load that was taken last.
+    load: VecDeque<Work>,
     asked: VecDeque<Asked>,
     /// Something was given to the target since it was last told to publish.
     unflushed: bool,
@@ -144,20 +167,22 @@ impl Forward<'_> {
     async fn run(mut self) -> Result<(), Broken> {
         let mut open = true;
         loop {
-            if self.asked.is_empty() && !open {
+            self.begin().await?;
+            if self.is_at_rest() && !open {
                 return self.flush().await;
             }
             tokio::select! {
-                () = relieved(self.relieved), if open => open = false,
-                item = self.queue.next(), if open && self.has_room() => match item {
-                    Some(item) => self.ask(item).await?,
-                    None => open = false,
-                },
+                load = self.queue.next(), if open && self.load.is_empty() && self.has_room() => {
+                    match load {
+                        Some(load) => self.load.extend(load),
+                        None => open = false,
+                    }
+                }
                 piece = self.pieces.recv(), if !self.asked.is_empty() => {
                     self.take(piece.ok_or(FROM_SOURCE)?).await?;
                 }
                 // Nothing more comes for now, and somebody may wait for what was given.
-                () = self.queue.idle(), if self.asked.is_empty() && self.unflushed => {
+                () = self.queue.idle(), if self.is_at_rest() && self.unflushed => {
                     self.flush().await?;
                 }
                 // Only while acknowledgements are overdue: the source has been asked for nothing.
@@ -168,6 +193,25 @@ impl Forward<'_> {
         }
     }
 
+    /// Begins as much of the load as there is room for.
+    async fn begin(&mut self) -> Result<(), Broken> {
+        while self.has_room() {
+            match self.load.pop_front() {
+                Some(Work::Change(changes)) => self.change(changes).await?,
+                Some(Work::Move(file)) => self.ask(Item::File(file))?,
+                Some(Work::Part(part)) => self.ask_part(part)?,
+                Some(Work::End(ended)) => self.end_split(ended).await?,
+                None => break,
+            }
+        }
+        Ok(())
+    }
+
+    async fn change(&mut self, Changes { ops, results }: Changes) -> Result<(), Broken> {
+        lock(self.waiting).changes.push_back(results);
+        self.store(Store::Apply(List(ops))).await
+    }
+
     /// Has the target publish what it was given.
     async fn flush(&mut self) -> Result<(), Broken> {
         if std::mem::take(&mut self.unflushed) {
@@ -176,11 +220,15 @@ impl Forward<'_> {
         Ok(())
     }
 
+    fn is_at_rest(&self) -> bool {
+        self.asked.is_empty() && self.load.is_empty()
+    }
+
     fn has_room(&self) -> bool {
         let bytes: u64 = self.asked.iter().map(Asked::rest_bytes).sum();
         self.asked.len() < ASKED_FILES_MAX
             && bytes < ASKED_BYTES_MAX
-            && lock(self.stored).len() < UNACKED_FILES_MAX
+            && lock(self.waiting).stored.len() < UNACKED_FILES_MAX
     }
 
     fn ticket(&mut self) -> u64 {
@@ -188,32 +236,26 @@ impl Forward<'_> {
         self.next_ticket
     }
 
-    async fn ask(&mut self, item: Item) -> Result<(), Broken> {
-        let mut item = match item {
-            Item::Ended(ended) => return self.end_split(ended).await,
-            Item::Part(part) if part.split.has_failed() => {
-                if let Some(ended) = part.split.part_done(Ok(())) {
-                    self.queue.end(ended);
-                }
-                return Ok(());
-            }
-            Item::File(work) => Asking::File(work),
-            Item::Part(part) => Asking::Part(part),
-        };
+    fn ask(&mut self, mut item: Item) -> Result<(), Broken> {
         let ticket = self.ticket();
-        let job = match &mut item {
-            Asking::File(work) => {
-                let signature = work.signature.take();
-                Job { ticket, path: work.path.clone(), signature, part: None }
-            }
-            Asking::Part(part) => {
-                let path = part.split.path.clone();
-                Job { ticket, path, signature: None, part: Some(part.index) }
-            }
+        let (path, signature, part) = match &mut item {
+            Item::File(work) => (work.path.clone(), work.signature.take(), None),
+            Item::Part(part) => (part.split.path.clone(), None, Some(part.index)),
         };
         // There is room for all that may be asked for.
+        let job = Job { ticket, path, signature, part };
         self.jobs.try_send(job).map_err(|_| FROM_SOURCE)?;
         self.asked.push_back(Asked { ticket, item, begun: None, literal_bytes: 0 });
+        Ok(())
+    }
+
+    fn ask_part(&mut self, part: Part) -> Result<(), Broken> {
+        if !part.split.has_failed() {
+            return self.ask(Item::Part(part));
+        }
+        if let Some(ended) = part.split.part_done(Ok(())) {
+            self.queue.end(ended);
+        }
         Ok(())
     }
 
@@ -226,7 +268,7 @@ impl Forward<'_> {
         match piece {
             Piece::Whole { ticket, meta, digest, content } => {
                 let asked = self.current(ticket)?;
-                let Asking::File(_) = asked.item else { return Err(FROM_SOURCE) };
+                let Item::File(_) = asked.item else { return Err(FROM_SOURCE) };
                 let path = asked.path().clone();
                 let bytes = content.len();
                 self.board.throttle.pass(bytes).await;
@@ -237,7 +279,7 @@ impl Forward<'_> {
             }
             Piece::Begin { ticket, head } => {
                 let asked = self.current(ticket)?;
-                let Asking::File(_) = asked.item else { return Err(FROM_SOURCE) };
+                let Item::File(_) = asked.item else { return Err(FROM_SOURCE) };
                 asked.literal_bytes = 0;
                 asked.begun = Some(head.size);
                 let path = asked.path().clone();
@@ -256,7 +298,7 @@ impl Forward<'_> {
                 let asked = self.current(ticket)?;
                 let size = asked.begun.ok_or(FROM_SOURCE)?;
                 let literal_bytes = asked.literal_bytes;
-                if let Asking::File(work) = &asked.item {
+                if let Item::File(work) = &asked.item {
                     // What a delta saves counts as done.
                     let (path, saved_bytes) =
                         (work.path.clone(), size.saturating_sub(literal_bytes));
@@ -280,11 +322,11 @@ impl Forward<'_> {
     /// From here on the target's acknowledgement decides.
     fn finish(&mut self, ticket: u64, size: u64, literal_bytes: u64) {
         let Some(Asked { item, .. }) = self.asked.pop_front() else { return };
-        let waiter = match item {
-            Asking::File(work) => Waiter::File { result: work.result, size, literal_bytes },
-            Asking::Part(part) => Waiter::Part(part.split),
+        let stored = match item {
+            Item::File(work) => Stored::File { result: work.result, size, literal_bytes },
+            Item::Part(part) => Stored::Part(part.split),
         };
-        lock(self.stored).insert(ticket, waiter);
+        lock(self.waiting).stored.insert(ticket, stored);
     }
 
     fn give_up(&mut self, failure: Failure) {
@@ -296,10 +338,10 @@ impl Forward<'_> {
         };
         let failed = Failed { side: Side::Source, failure: Failure { kind, ..failure } };
         match item {
-            Asking::File(work) => {
+            Item::File(work) => {
                 let _ = work.result.send(Err(failed));
             }
-            Asking::Part(part) => {
+            Item::Part(part) => {
                 if let Some(ended) = part.split.part_done(Err(failed)) {
                     self.queue.end(ended);
                 }
@@ -309,34 +351,39 @@ impl Forward<'_> {
 
     async fn begin_part(&mut self, ticket: u64, head: PartHead) -> Result<(), Broken> {
         let asked = self.current(ticket)?;
-        let Asking::Part(part) = &asked.item else { return Err(FROM_SOURCE) };
-        if let Err(failure) = part.split.accept(head) {
-            // What still comes of it finds the file failed, and is not published.
-            part.split.fail(Failed { side: Side::Source, failure });
-        }
-        let (path, file, index) = (part.split.path.clone(), part.split.file, part.index);
+        let Item::Part(part) = &asked.item else { return Err(FROM_SOURCE) };
+        let (head, index) = (part.split.accept(head), part.index);
+        let path = part.split.path.clone();
         asked.literal_bytes = 0;
         asked.begun = Some(head.size);
-        self.store(Store::Part { ticket, path, file, index, size: head.size }).await
+        let file = self.parted(path, head);
+        self.store(Store::Part { ticket, file, index }).await
+    }
+
+    fn parted(&self, path: RelPath, PartHead { meta, size, .. }: PartHead) -> Parted {
+        Parted { path, size, mtime: self.rule.wanted(meta).mtime }
     }
 
     /// Has a file published whose parts are all there, or what there is of it removed.
     async fn end_split(&mut self, ended: Ended) -> Result<(), Broken> {
-        let Ended { split, outcome, result } = ended;
-        let (path, file) = (split.path.clone(), split.file);
-        match outcome {
-            Ok(PartHead { meta, size, .. }) => {
-                let ticket = self.ticket();
-                let waiter = Waiter::File { result, size, literal_bytes: size };
-                lock(self.stored).insert(ticket, waiter);
-                self.board.given(&path, 1, 0);
-                let meta = self.rule.wanted(meta);
-                self.store(Store::Join { ticket, path, file, meta, size }).await
+        let Ended { path, head, failed, result } = ended;
+        let file = head.map(|head| (self.parted(path, head), head.meta));
+        match (file, failed) {
+            (Some((file, meta)), None) => {
+                let (ticket, size) = (self.ticket(), file.size);
+                let stored = Stored::File { result, size, literal_bytes: size };
+                lock(self.waiting).stored.insert(ticket, stored);
+                self.board.given(&file.path, 1, 0);
+                self.store(Store::Join { ticket, file, meta: self.rule.wanted(meta) }).await
             }
-            Err(failed) => {
+            (file, failed) => {
                 // First what is there must go, so that there is room for another attempt.
-                self.queue.keep_whole(&path);
-                self.store(Store::Drop { path, file }).await?;
+                if let Some((file, _)) = file {
+                    self.store(Store::Drop(file)).await?;
+                }
+                let failure = Failure::new(FailureKind::Other, "nothing was read of it");
+                let failed = failed.unwrap_or(Failed { side: Side::Source, failure });
+                // Whoever waited may have given up.
                 let _ = result.send(Err(failed));
                 Ok(())
             }
@@ -347,13 +394,6 @@ impl Forward<'_> {
         self.unflushed |=
             matches!(piece, Store::Whole { .. } | Store::End { .. } | Store::Join { .. });
         self.target.send(piece).await.map_err(|_| FROM_TARGET)
-    }
-}
-
-async fn relieved(by: Option<&Relieved>) {
-    match by {
-        Some(relieved) => relieved.told().await,
-        None => std::future::pending().await,
     }
 }
 

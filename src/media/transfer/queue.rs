@@ -1,48 +1,31 @@
-//! The queue of files that wait for a lane: one in, many out. Large ones wait in parts.
+//! The queue of loads that wait for a lane: one in, many out. How many may wait is up to whoever
+//! puts them in. Large files wait in parts, each a load of its own.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, mpsc};
 
-use super::Work;
-use super::split::{self, Ended, Part};
-use crate::wire::path::RelPath;
-
-/// Items that may wait.
-const WAITING_MAX: usize = 512;
-
-/// What a lane takes.
-#[derive(Debug)]
-pub(super) enum Item {
-    File(Work),
-    Part(Part),
-    /// All parts of a file have ended.
-    Ended(Ended),
-}
+use super::split::{self, Ended};
+use super::{FileWork, Load, Work};
 
 struct Shared {
     waiting: AtomicUsize,
     /// Large files are cut.
     cutting: AtomicBool,
-    /// Files cut so far.
-    cut_files: AtomicU64,
-    /// Files that failed in parts: whole they may succeed.
-    whole: std::sync::Mutex<HashSet<RelPath>>,
     added: Notify,
     emptied: Notify,
 }
 
-/// Where work is put. Dropping all clones ends the queue.
+/// Where loads are put. Dropping all clones ends the queue.
 #[derive(Clone)]
 pub(crate) struct QueueSender {
     /// `None` only while being dropped.
-    items: Option<mpsc::Sender<Item>>,
+    loads: Option<mpsc::UnboundedSender<Load>>,
     shared: Arc<Shared>,
 }
 
-/// Where lanes take work from.
+/// Where lanes take loads from.
 pub(crate) struct Queue {
     ways_out: Mutex<WaysOut>,
     ended: mpsc::UnboundedSender<Ended>,
@@ -50,64 +33,46 @@ pub(crate) struct Queue {
 }
 
 struct WaysOut {
-    items: mpsc::Receiver<Item>,
+    loads: mpsc::UnboundedReceiver<Load>,
     ended: mpsc::UnboundedReceiver<Ended>,
 }
 
 pub(crate) fn queue() -> (QueueSender, Queue) {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let (sender, receiver) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         waiting: AtomicUsize::new(0),
         cutting: AtomicBool::new(false),
-        cut_files: AtomicU64::new(0),
-        whole: std::sync::Mutex::default(),
         added: Notify::new(),
         emptied: Notify::new(),
     });
     let (ended, ended_receiver) = mpsc::unbounded_channel();
-    let ways_out = Mutex::new(WaysOut { items: receiver, ended: ended_receiver });
+    let ways_out = Mutex::new(WaysOut { loads: receiver, ended: ended_receiver });
     let queue = Queue { ways_out, ended, shared: shared.clone() };
-    (QueueSender { items: Some(sender), shared }, queue)
+    (QueueSender { loads: Some(sender), shared }, queue)
 }
 
 impl QueueSender {
-    /// Whether anybody still takes work.
-    pub async fn push(&self, work: Work) -> bool {
-        if !self.shared.is_to_be_cut(&work) {
-            return self.push_item(Item::File(work)).await;
-        }
-        let file = self.shared.cut_files.fetch_add(1, Ordering::Relaxed) + 1;
-        for part in split::cut(work, file) {
-            if !self.push_item(Item::Part(part)).await {
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn push_item(&self, item: Item) -> bool {
+    /// Whether anybody still takes loads.
+    pub fn push(&self, load: Load) -> bool {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
-        let sent = match &self.items {
-            Some(sender) => sender.send(item).await.is_ok(),
-            None => false,
-        };
+        let sent = self.loads.as_ref().is_some_and(|sender| sender.send(load).is_ok());
         self.shared.added.notify_one();
         sent
     }
-}
 
-impl Shared {
-    fn is_to_be_cut(&self, work: &Work) -> bool {
-        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        // Once whole, it may be cut again in whatever comes later.
-        self.cutting.load(Ordering::Acquire) && split::is_large(work) && !whole.remove(&work.path)
+    /// Puts in a file that any lane may take, or several together. Whether anybody still takes it.
+    pub fn push_file(&self, file: FileWork) -> bool {
+        if !self.shared.cutting.load(Ordering::Acquire) || !split::is_large(&file) {
+            return self.push(vec![Work::Move(file)]);
+        }
+        split::cut(file).all(|part| self.push(vec![Work::Part(part)]))
     }
 }
 
 impl Drop for QueueSender {
     fn drop(&mut self) {
         // Perhaps the last one: whoever waits for more must look again.
-        self.items = None;
+        self.loads = None;
         self.shared.added.notify_one();
     }
 }
@@ -118,28 +83,22 @@ impl Queue {
         self.shared.cutting.store(true, Ordering::Release);
     }
 
-    /// Has `path` travel whole when it comes next.
-    pub fn keep_whole(&self, path: &RelPath) {
-        let mut whole = self.shared.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        whole.insert(path.clone());
-    }
-
     /// Has any lane finish a file whose parts have ended.
     pub(super) fn end(&self, ended: Ended) {
         // The receiver is in our hand.
         let _ = self.ended.send(ended);
     }
 
-    /// What is next; `None` when no more comes. Dropping the future loses nothing.
-    pub(super) async fn next(&self) -> Option<Item> {
+    /// The next load; `None` when no more come. Dropping the future loses nothing.
+    pub async fn next(&self) -> Option<Load> {
         let mut ways_out = self.ways_out.lock().await;
-        let WaysOut { items, ended } = &mut *ways_out;
-        let item = tokio::select! {
+        let WaysOut { loads, ended } = &mut *ways_out;
+        let load = tokio::select! {
             biased;
-            Some(ended) = ended.recv() => return Some(Item::Ended(ended)),
-            item = items.recv() => item,
+            Some(ended) = ended.recv() => return Some(vec![Work::End(ended)]),
+            load = loads.recv() => load,
         };
-        match item {
+        match load {
             Some(_) => {
                 if self.shared.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
                     self.shared.emptied.notify_waiters();
@@ -148,7 +107,7 @@ impl Queue {
             // The lock was held, so whoever waits for more could not see the end.
             None => self.shared.added.notify_one(),
         }
-        item
+        load
     }
 
     /// Waits until nothing waits, also if others take the last of it.
@@ -167,35 +126,48 @@ impl Queue {
         self.shared.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// Waits until no more comes.
+    /// Waits until loads wait; `false` if no more come.
+    pub async fn wait_for_backlog(&self) -> bool {
+        loop {
+            let added = self.shared.added.notified();
+            if !self.is_idle() {
+                return true;
+            }
+            if self.is_closed() {
+                return false;
+            }
+            added.await;
+        }
+    }
+
+    /// Waits until no more loads come.
     pub async fn closed(&self) {
         loop {
             let added = self.shared.added.notified();
-            // The lock is free whenever no lane waits in it; then the queue tells of its end.
-            if let Ok(ways_out) = self.ways_out.try_lock()
-                && ways_out.items.is_closed()
-            {
+            if self.is_closed() {
                 return;
             }
             added.await;
         }
+    }
+
+    /// Whether no more loads come. (The lock is free whenever no lane waits in it; then the queue
+    /// tells of its end.)
+    fn is_closed(&self) -> bool {
+        self.ways_out.try_lock().is_ok_and(|ways_out| ways_out.loads.is_closed())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
-    use tokio::sync::oneshot;
 
     use super::*;
-    use crate::wire::path::RelPath;
 
     #[tokio::test]
-    async fn a_lane_hears_that_another_one_took_the_last_file() {
+    async fn a_lane_hears_that_another_one_took_the_last_load() {
         let (sender, queue) = queue();
-        let (result, _answer) = oneshot::channel();
-        let work = Work { path: RelPath::root(), size: 0, signature: None, result };
-        assert!(sender.push(work).await);
+        assert!(sender.push(Vec::new()));
         let idle = queue.idle();
         tokio::pin!(idle);
         assert!(idle.as_mut().now_or_never().is_none());

@@ -5,20 +5,17 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::oneshot;
 
-use super::{Failed, Work};
+use super::{Failed, FileWork};
 use crate::media::read::changed;
 use crate::wire::message::{PART_BYTES, PartHead, Side};
 use crate::wire::path::RelPath;
-use crate::wire::tree::{Failure, FailureKind};
 
 /// A smaller file is carried by one lane.
 const SPLIT_BYTES_MIN: u64 = 4 * PART_BYTES;
 
 /// A file in parts.
 #[derive(Debug)]
-pub(super) struct Split {
-    /// Its number in the pass.
-    pub file: u64,
+pub(crate) struct Split {
     pub path: RelPath,
     /// As scanned.
     size: u64,
@@ -38,7 +35,7 @@ struct State {
 
 /// A part to move.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(crate) struct Part {
     pub split: Arc<Split>,
     pub index: u32,
 }
@@ -51,27 +48,32 @@ impl Part {
 
 /// What is left to be done when all parts have ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub split: Arc<Split>,
-    /// What the file is like, if all parts of it are there.
-    pub outcome: Result<PartHead, Failed>,
+pub(crate) struct Ended {
+    pub path: RelPath,
+    /// What the file is like; without it nothing came of any part.
+    pub head: Option<PartHead>,
+    /// Why it cannot be published.
+    pub failed: Option<Failed>,
     pub result: oneshot::Sender<Result<(), Failed>>,
 }
 
-/// Whether a file of this kind may be cut.
-pub(super) fn is_large(work: &Work) -> bool {
-    // A delta needs the whole file.
-    let parts = work.size.div_ceil(PART_BYTES);
-    work.signature.is_none() && work.size >= SPLIT_BYTES_MIN && u32::try_from(parts).is_ok()
+/// Whether a file may be cut for its length.
+pub(crate) fn is_long(bytes: u64) -> bool {
+    bytes >= SPLIT_BYTES_MIN && u32::try_from(bytes.div_ceil(PART_BYTES)).is_ok()
+}
+
+/// Whether a file may be cut. A delta needs the whole file.
+pub(super) fn is_large(work: &FileWork) -> bool {
+    work.signature.is_none() && is_long(work.size)
 }
 
 /// Cuts a file that [`is_large`].
-pub(super) fn cut(work: Work, file: u64) -> Vec<Part> {
-    let Work { path, size, result, .. } = work;
+pub(super) fn cut(work: FileWork) -> impl Iterator<Item = Part> {
+    let FileWork { path, size, result, .. } = work;
     let missing = u32::try_from(size.div_ceil(PART_BYTES)).unwrap_or(u32::MAX);
     let state = State { missing, head: None, failed: None, result: Some(result) };
-    let split = Arc::new(Split { file, path, size, state: Mutex::new(state) });
-    (0..missing).map(|index| Part { split: split.clone(), index }).collect()
+    let split = Arc::new(Split { path, size, state: Mutex::new(state) });
+    (0..missing).map(move |index| Part { split: split.clone(), index })
 }
 
 impl Split {
@@ -84,19 +86,20 @@ impl Split {
         self.state().failed.is_some()
     }
 
-    /// Takes the head of a part; an error if it is of another state of the file.
-    pub fn accept(&self, head: PartHead) -> Result<(), Failure> {
-        let known = *self.state().head.get_or_insert(head);
-        if known == head && head.size == self.size { Ok(()) } else { Err(changed()) }
-    }
-
-    /// Notes that the file cannot be published, whatever becomes of the parts under way.
-    pub fn fail(&self, failed: Failed) {
-        self.state().failed.get_or_insert(failed);
+    /// Takes the head of a part; gives that of the first one. If they differ, the file cannot be
+    /// published, whatever becomes of the parts under way.
+    pub fn accept(&self, head: PartHead) -> PartHead {
+        let mut state = self.state();
+        let first = *state.head.get_or_insert(head);
+        if first != head || head.size != self.size {
+            let failed = Failed { side: Side::Source, failure: changed() };
+            state.failed.get_or_insert(failed);
+        }
+        first
     }
 
     /// Notes the end of a part. Whoever is given something ends the file with it.
-    pub fn part_done(self: &Arc<Self>, outcome: Result<(), Failed>) -> Option<Ended> {
+    pub fn part_done(&self, outcome: Result<(), Failed>) -> Option<Ended> {
         let mut state = self.state();
         if let Err(failed) = outcome {
             state.failed.get_or_insert(failed);
@@ -106,15 +109,11 @@ impl Split {
             return None;
         }
         let result = state.result.take()?;
-        let outcome = match (state.failed.take(), state.head) {
-            (None, Some(head)) => Ok(head),
-            (Some(failed), _) => Err(failed),
-            (None, None) => {
-                let failure = Failure::new(FailureKind::Other, "nothing was read of it");
-                Err(Failed { side: Side::Source, failure })
-            }
-        };
-        drop(state);
-        Some(Ended { split: self.clone(), outcome, result })
+        Some(Ended {
+            path: self.path.clone(),
+            head: state.head,
+            failed: state.failed.take(),
+            result,
+        })
     }
 }

@@ -47,7 +47,8 @@ fn file_head() -> impl Strategy<Value = FileHead> {
 fn op() -> impl Strategy<Value = Op> {
     let text = prop::collection::vec(any::<u8>(), 0..20).prop_map(Blob);
     prop_oneof![
-        path().prop_map(|path| Op::MakeDir { path }),
+        (path(), meta()).prop_map(|(path, meta)| Op::MakeDir { path, meta }),
+        (path(), meta()).prop_map(|(path, meta)| Op::SetDirTime { path, mtime: meta.mtime }),
         (path(), meta(), text).prop_map(|(path, meta, text)| Op::Link { path, meta, text }),
         (path(), meta()).prop_map(|(path, meta)| Op::SetDir { path, meta }),
         (path(), name()).prop_map(|(path, name)| Op::Sweep { path, name }),
@@ -101,16 +102,17 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
             Request::Verdict(Verdict { index: 4, take: false }),
             Request::Store(Store::Abort),
             Request::Store(Store::Flush),
+            Request::Store(Store::Apply(List(vec![Op::Remove { path: RelPath::root() }]))),
         ]),
         (path(), meta(), digest(), content().prop_filter("some", |c| !c.is_empty())).prop_map(
             |(path, meta, digest, content)| {
-                let (file, size) = (7, 1 << 40);
+                let file = Parted { path, size: 1 << 40, mtime: meta.mtime };
                 [
-                    Store::Part { ticket: 4, path: path.clone(), file, index: u32::MAX, size },
+                    Store::Part { ticket: 4, file: file.clone(), index: u32::MAX },
                     Store::Chunk(content),
                     Store::End { digest },
-                    Store::Join { ticket: 5, path: path.clone(), file, meta, size },
-                    Store::Drop { path, file },
+                    Store::Join { ticket: 5, file: file.clone(), meta },
+                    Store::Drop(file),
                 ]
                 .map(Request::Store)
                 .into()
@@ -164,7 +166,8 @@ fn replies() -> impl Strategy<Value = Vec<Reply>> {
             .prop_map(|bytes| vec![Reply::Answer(Answer::Signature(Ok(bytes.into())))]),
         failure().prop_map(|failure| {
             vec![
-                Reply::Ack(Ack { ticket: 7, result: Err(failure.clone()) }),
+                Reply::Told(Told::Ack(Ack { ticket: 7, result: Err(failure.clone()) })),
+                Reply::Told(Told::Applied(vec![Err(failure.clone()), Ok(())])),
                 Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure.clone())])),
                 Reply::Answer(Answer::Signature(Err(failure.clone()))),
                 Reply::Answer(Answer::Synced(Ok(()))),
@@ -274,7 +277,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
     };
     let exclude = List(vec![Blob(b"/cache/**".to_vec())]);
     let ops = vec![
-        Op::MakeDir { path: path.clone() },
+        Op::MakeDir { path: path.clone(), meta: Meta::default() },
         Op::Link { path: path.clone(), meta, text: Blob(b"../b".to_vec()) },
         Op::RemoveDir { path: path.clone() },
         Op::Sweep { path: path.clone(), name: name.clone() },
@@ -301,6 +304,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         store(Store::Chunk(content.clone())),
         store(Store::End { digest }),
         store(Store::Flush),
+        store(Store::Apply(List(vec![Op::Remove { path: path.clone() }]))),
         Request::Call(Call::Apply(List(ops))),
         Request::Call(Call::Signature(path.clone())),
     ];
@@ -332,7 +336,8 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         Reply::Piece(Piece::Begin { ticket: 2, head }),
         Reply::Piece(Piece::Chunk(content.clone())),
         Reply::Piece(Piece::End { ticket: 2, digest }),
-        Reply::Ack(Ack { ticket: 2, result: Err(failure.clone()) }),
+        Reply::Told(Told::Ack(Ack { ticket: 2, result: Err(failure.clone()) })),
+        Reply::Told(Told::Applied(vec![Ok(())])),
         Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure)])),
         Reply::Answer(Answer::Signature(Ok(content))),
     ];

@@ -34,6 +34,27 @@ async fn every_way_is_exact_and_settles() {
     }
 }
 
+/// So many directories that what is in the outer ones comes in several batches, on several lanes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_keeps_its_time_although_later_batches_put_more_into_it() {
+    for way in [Way::Local, Way::PushHelper, Way::PullHelper] {
+        let pair = Pair::near();
+        let source = pair.source();
+        for number in 0..3000 {
+            source.file(format!("a/{}/{number}/original/file", number / 100), "x", 0o644);
+        }
+        pair.sync_well(way, &Options::default()).await;
+        pair.assert_same(way);
+        for number in (0..3000).step_by(7) {
+            source.file(format!("a/{}/{number}/small/file", number / 100), "y", 0o644);
+        }
+        let more = pair.sync_well(way, &Options::default()).await;
+        assert_eq!(more.stats.transferred_files, 429);
+        pair.assert_same(way);
+        nothing_done(&pair.sync_well(way, &Options::default()).await);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_is_exact_over_real_ssh() {
     for way in [Way::PushHelper, Way::PullHelper, Way::PushSftp, Way::PullSftp] {

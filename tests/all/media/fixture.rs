@@ -33,9 +33,8 @@ impl Host for Near {
         if command.argv()[0] != "helper" {
             return Local::new().spawn(command).await;
         }
-        let (stdin, input) = tokio::io::duplex(64 * 1024);
-        let (output, stdout) = tokio::io::duplex(64 * 1024);
-        let served = tokio::spawn(helper::serve(input, output));
+        let ((stdin, input), (stdout, output)) = (pipe(), pipe());
+        let served = tokio::task::spawn_blocking(move || helper::serve(input, output));
         Ok(Process::new(Box::pin(stdin), Box::pin(stdout), async move {
             let code = match served.await {
                 Ok(Ok(())) => 0,
@@ -65,6 +64,13 @@ impl Host for Near {
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
         Ok(Arc::new(Near))
     }
+}
+
+/// Our end of a stream, and the one that a helper blocks on.
+fn pipe() -> (tokio::net::UnixStream, std::os::unix::net::UnixStream) {
+    let (near, far) = std::os::unix::net::UnixStream::pair().unwrap();
+    near.set_nonblocking(true).unwrap();
+    (tokio::net::UnixStream::from_std(near).unwrap(), far)
 }
 
 /// How the two sides of a pass are reached.
@@ -153,6 +159,23 @@ impl Pair {
         move || sshd.kill_sessions()
     }
 
+    /// Kills the helpers, and nothing else of their sessions, when called.
+    pub fn helper_killer(&self) -> impl FnOnce() + Send + use<> {
+        let sshd = self.sshd.clone().expect("a pair over SSH");
+        move || {
+            for pid in helpers(&sshd) {
+                let pid = rustix::process::Pid::from_raw(pid.try_into().unwrap()).unwrap();
+                // It may end by itself meanwhile.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
+        }
+    }
+
+    /// Helpers that still run on the server.
+    pub fn helper_count(&self) -> usize {
+        self.sshd.as_ref().map_or(0, |sshd| helpers(sshd).len())
+    }
+
     /// Processes that serve sessions now, with commands that outlive their session.
     pub fn session_count(&self) -> usize {
         self.sshd.as_ref().map_or(0, |sshd| {
@@ -197,6 +220,17 @@ impl Pair {
     pub fn assert_same(&self, way: Way) {
         tree::assert_same(&self.source, &self.target, way.exact());
     }
+}
+
+/// The helpers that `sshd` has started, also those whose session ended.
+fn helpers(sshd: &Sshd) -> Vec<u32> {
+    let is_helper = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|word| word == b"helper")
+    };
+    let marker = format!("TRANSHUME_TEST_SSHD={}", sshd.dir().display());
+    let pids = marked(&marker).into_iter().chain(sshd.session_pids());
+    pids.filter(|pid| alive(*pid)).filter(is_helper).collect()
 }
 
 /// Options that delete, and collect the changes.

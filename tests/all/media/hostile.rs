@@ -17,11 +17,11 @@ use transhume::media::{Endpoint, MediaError, Options, Outcome, sync};
 use transhume::wire::hello::Hello;
 use transhume::wire::message::{
     Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Op, Open, PART_BYTES,
-    PartHead, Piece, Reply, Request, Side, Store,
+    PartHead, Parted, Piece, Reply, Request, Side, Store, Told,
 };
 use transhume::wire::stream::{FrameQueue, ReplyDecoder, RequestDecoder};
 use transhume::wire::tree::{
-    Digest, DirectoryPart, Entry, Failure, FailureKind, Meta, Node, RunId, ShardHead,
+    Digest, DirectoryPart, Entry, Failure, FailureKind, Meta, Mtime, Node, RunId, ShardHead,
 };
 use transhume::wire::{Blob, Frame, FrameKind, Frames, List, Name, RelPath};
 
@@ -418,33 +418,42 @@ async fn a_helper_writes_parts_nowhere_but_into_its_own_temporary_file() {
     let pair = pair();
     let outside = pair.dir.path().join("outside");
     std::fs::write(outside.join("victim"), "victim").unwrap();
-    let part = |ticket, path, index, size| {
+    let parted = |path, size| Parted { path, size, mtime: Mtime::default() };
+    let part = |ticket, file, index| {
         let digest = Digest(*blake3_of(b"evil"));
-        let begin = Store::Part { ticket, path, file: ticket, index, size };
+        let begin = Store::Part { ticket, file, index };
         [begin, Store::Chunk(Bytes::from_static(b"evil")), Store::End { digest }]
             .map(Request::Store)
     };
-    // The names that the temporary files of this run will have.
-    let temp = |file| pair.target.join(format!(".transhume-0000000000000001-4294967294.{file}"));
-    symlink(outside.join("victim"), temp(1)).unwrap();
-    std::fs::hard_link(outside.join("victim"), temp(2)).unwrap();
+    let long = 4 * PART_BYTES;
+    // The names that the temporary files will have.
+    symlink(outside.join("victim"), pair.target.join(partial_name("new", long))).unwrap();
+    let linked = pair.target.join(partial_name("new", long + 1));
+    std::fs::hard_link(outside.join("victim"), linked).unwrap();
     let meta = Meta { mode: 0o644, ..Meta::default() };
-    let join = Store::Join { ticket: 6, path: path("new"), file: 6, meta, size: 4 };
+    let join = Store::Join { ticket: 7, file: parted(path("new"), long + 2), meta };
     let requests = [
-        part(1, path("new"), 0, 4),
-        part(2, path("new"), 0, 4),
-        // Behind the end, more than announced, out of the root.
-        part(3, path("new"), u32::MAX, 4),
-        part(4, path("new"), 0, 3),
-        part(5, RelPath::root(), 0, 4),
+        part(1, parted(path("new"), long), 0),
+        part(2, parted(path("new"), long + 1), 0),
+        // Behind the end, more than announced, out of the root, of a file too short for parts.
+        part(3, parted(path("new"), long + 2), u32::MAX),
+        part(4, parted(path("new"), long + 3), 4),
+        part(5, parted(RelPath::root(), long), 0),
+        part(6, parted(path("new"), 4), 0),
     ];
     let requests = requests.into_iter().flatten().chain([Request::Store(join)]).collect();
-    let replies = ask(&pair.target, requests, 6).await;
+    let replies = ask(&pair.target, requests, 7).await;
     for reply in &replies {
-        assert!(matches!(reply, Reply::Ack(Ack { result: Err(_), .. })), "{reply:?}");
+        assert!(matches!(reply, Reply::Told(Told::Ack(Ack { result: Err(_), .. }))), "{reply:?}");
     }
     assert_eq!(std::fs::read(outside.join("victim")).unwrap(), b"victim");
     assert!(!pair.target.join("new").exists());
+}
+
+/// The name of the partial file of a file of the time 0.
+fn partial_name(name: &str, bytes: u64) -> String {
+    let state = [&bytes.to_be_bytes()[..], &[0; 12], name.as_bytes()].concat();
+    format!(".transhume-part-{}.0", &blake3::hash(&state).to_hex()[..16])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -534,8 +543,9 @@ async fn a_helper_follows_no_symlink_out_of_its_root_whatever_it_is_asked() {
     let before = read(&outside);
     let meta = Meta { mode: 0o777, ..Meta::default() };
     let ops = vec![
-        Op::MakeDir { path: path("link/new") },
-        Op::MakeDir { path: path("link") },
+        Op::MakeDir { path: path("link/new"), meta },
+        Op::MakeDir { path: path("link"), meta },
+        Op::SetDirTime { path: path("link/new"), mtime: meta.mtime },
         Op::Link { path: path("link/new"), meta, text: Blob(b"x".to_vec()) },
         Op::SetFile { path: path("link/victim"), meta },
         Op::SetFile { path: path("leaf"), meta },
@@ -564,7 +574,7 @@ async fn a_helper_follows_no_symlink_out_of_its_root_whatever_it_is_asked() {
     };
     let requests = vec![store(path("link/victim")), Request::Store(Store::Flush)];
     let replies = ask(&pair.target, requests, 1).await;
-    let [Reply::Ack(Ack { result: Err(failure), .. })] = &replies[..] else {
+    let [Reply::Told(Told::Ack(Ack { result: Err(failure), .. }))] = &replies[..] else {
         panic!("{replies:?}")
     };
     assert_eq!(failure.kind, FailureKind::Confined);

@@ -122,7 +122,7 @@ fn before_the_move() {
     Size of these       SIZE
     Literal data        SIZE
     Matched data        SIZE
-    Other changes       544
+    Other changes       273
     Deleted             0
     Bytes sent          SIZE
     Bytes received      SIZE

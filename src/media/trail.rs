@@ -1,0 +1,72 @@
+//! The directories that a walk is in, from the outermost to the innermost, as far as something is
+//! to be done about them: how each is made, and what comes when the walk has left it. In flow
+//! directories in the order of a walk; memory is that of its depth.
+
+use crate::wire::message::Op;
+use crate::wire::path::RelPath;
+
+#[derive(Debug, Default)]
+pub(crate) struct Trail(Vec<Step>);
+
+#[derive(Debug)]
+struct Step {
+    path: RelPath,
+    make: Option<Op>,
+    last: Option<Op>,
+}
+
+impl Trail {
+    /// The walk comes to `path`, after [`Trail::leave`] for it.
+    pub fn enter(&mut self, path: RelPath, make: Option<Op>, last: Option<Op>) {
+        if make.is_some() || last.is_some() {
+            self.0.push(Step { path, make, last });
+        }
+    }
+
+    /// What is to be done about the directories that are left on the way to `path`, the deepest
+    /// first; `None` leaves all.
+    pub fn leave(&mut self, path: Option<&RelPath>) -> Vec<Op> {
+        let stays = |step: &Step| path.is_some_and(|path| path.is_within(&step.path));
+        let kept = self.0.iter().take_while(|step| stays(step)).count();
+        self.0.drain(kept..).rev().filter_map(|step| step.last).collect()
+    }
+
+    /// What makes the directories that the walk is in, the outermost first. Done again it changes
+    /// nothing.
+    pub fn ops(&self) -> Vec<Op> {
+        self.0.iter().filter_map(|step| step.make.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tree::{Meta, Mtime};
+
+    fn path(text: &str) -> RelPath {
+        RelPath::new(text.as_bytes()).unwrap()
+    }
+
+    fn make(text: &str) -> Op {
+        Op::MakeDir { path: path(text), meta: Meta::default() }
+    }
+
+    fn time(text: &str) -> Op {
+        Op::SetDirTime { path: path(text), mtime: Mtime::default() }
+    }
+
+    #[test]
+    fn a_directory_gets_its_time_when_the_walk_has_left_all_that_is_in_it() {
+        let mut trail = Trail::default();
+        for dir in ["a", "a/b", "a/b/c"] {
+            assert_eq!(trail.leave(Some(&path(dir))), []);
+            trail.enter(path(dir), Some(make(dir)), Some(time(dir)));
+        }
+        assert_eq!(trail.leave(Some(&path("a/b/d"))), [time("a/b/c")]);
+        trail.enter(path("a/b/d"), None, None);
+        assert_eq!(trail.ops(), [make("a"), make("a/b")]);
+        assert_eq!(trail.leave(Some(&path("a/bc"))), [time("a/b")]);
+        assert_eq!(trail.leave(None), [time("a")]);
+        assert_eq!(trail.ops(), []);
+    }
+}
