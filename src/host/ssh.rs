@@ -52,6 +52,8 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 pub struct Ssh {
     route: Arc<Route>,
     links: Mutex<Vec<Arc<Link>>>,
+    /// Many sessions are opened, one after the other.
+    many: bool,
 }
 
 /// Connections being opened at a time; from ten on, sshd drops some by default (MaxStartups).
@@ -91,13 +93,13 @@ pub async fn connect(
         notes: plan.notes,
         opening: Semaphore::new(OPENING_MAX as usize),
     });
-    Ok(Arc::new(Ssh::through(route).await?))
+    Ok(Arc::new(Ssh::through(route, true).await?))
 }
 
 impl Ssh {
-    async fn through(route: Arc<Route>) -> Result<Self, HostError> {
+    async fn through(route: Arc<Route>, many: bool) -> Result<Self, HostError> {
         let first = route.open().await?;
-        Ok(Ssh { route, links: Mutex::new(vec![first]) })
+        Ok(Ssh { route, links: Mutex::new(vec![first]), many })
     }
 
     /// The user that is logged in.
@@ -125,7 +127,7 @@ impl Ssh {
         loop {
             let links = self.live_links().await?;
             for link in &links {
-                match session::open(link.clone(), request.clone()).await {
+                match session::open(link.clone(), request.clone(), self.many).await {
                     Ok(ends) => return Ok(ends),
                     Err(OpenError::Full) => {}
                     // Nothing was started on it: once more on a new connection.
@@ -274,7 +276,7 @@ impl Host for Ssh {
     }
 
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
-        Ok(Arc::new(Ssh::through(self.route.clone()).await?))
+        Ok(Arc::new(Ssh::through(self.route.clone(), false).await?))
     }
 }
 

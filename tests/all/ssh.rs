@@ -440,6 +440,9 @@ async fn a_cut_link_loses_what_was_in_flight_and_the_next_command_reconnects() {
 
     proxy.refuse(true);
     proxy.cut();
+    // What was given to the connection before it was seen to be gone may have begun.
+    let error = run_ok(host.as_ref(), &Command::new(["true"])).await.unwrap_err();
+    assert!(matches!(error, HostError::Lost { .. } | HostError::Unreachable { .. }), "{error}");
     let error = run_ok(host.as_ref(), &Command::new(["true"])).await.unwrap_err();
     assert!(matches!(error, HostError::Unreachable { .. }), "{error}");
     assert_eq!(error.retry(), Retry::Safe);

@@ -27,10 +27,10 @@ pub(super) async fn install(
     let digest = digest_of(binary).await?;
     let greeting = serve::greeting(&digest);
     let plan = Plan::new(&reach, &digest);
-    let dir = find_place(host, &plan).await?;
+    let (dir, answer) = find_place(host, &plan).await?;
     let path = format!("{dir}/transhume");
     let helper = Helper { path, installed_by: Some(plan.user.clone()) };
-    if answer(host, &helper.path, &plan.user).await? == greeting {
+    if answer == greeting {
         return Ok(helper);
     }
     copy(host, &plan, &dir, binary, &greeting).await?;
@@ -100,7 +100,8 @@ async fn digest_of(binary: &Path) -> Result<String, HelperError> {
         .map_err(|source| HelperError::Binary { path: binary.to_owned(), source })
 }
 
-/// Prints `platform …`, then lines `problem …`, and in the end `dir …` or `unsafe …`.
+/// Prints `platform …`, then lines `problem …`, and in the end `dir …` or `unsafe …`. After the
+/// directory comes what the binary in it says about itself, if it is there.
 ///
 /// The directory holds what others will execute: it and its base must be ours alone to write.
 /// `own:DIR` is a public directory, below which somebody may have put something in our way.
@@ -138,20 +139,27 @@ for base; do
   fi
   probe=$base/$name/.probe-$$
   printf '#!/bin/sh\nexit 0\n' > "$probe" && chmod 700 "$probe"
-  if why=$("$probe" 2>&1); then rm -f -- "$probe"; echo "dir $base/$name"; exit 0; fi
+  if why=$("$probe" 2>&1); then
+    rm -f -- "$probe"
+    echo "dir $base/$name"
+    if [ -x "$base/$name/transhume" ]; then "$base/$name/transhume" helper hello 2>&1; fi
+    exit 0
+  fi
   rm -f -- "$probe"; rmdir -- "$base/$name" "$base" 2>/dev/null
   echo "problem $base: no program can run from it"
 done
 "#;
 
-async fn find_place(host: &dyn Host, plan: &Plan) -> Result<String, HelperError> {
+/// The directory, and what the binary in it answers.
+async fn find_place(host: &dyn Host, plan: &Plan) -> Result<(String, String), HelperError> {
     let mut parameters = vec![plan.name.as_str(), plan.mode];
     parameters.extend(plan.bases.iter().map(String::as_str));
     let command = Command::script(PLACE_SCRIPT, &parameters).run_as(plan.user.clone());
     let text = run_ok(host, &command).await.map_err(|source| in_host(host, source))?;
     let name = host.name().to_owned();
     let mut problems = Vec::new();
-    for line in text.lines() {
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
         match line.split_once(' ') {
             Some(("platform", theirs)) => {
                 let ours = own_platform().await.map_err(|source| in_host(host, source))?;
@@ -160,7 +168,10 @@ async fn find_place(host: &dyn Host, plan: &Plan) -> Result<String, HelperError>
                     return Err(HelperError::Platform { host: name, theirs, ours });
                 }
             }
-            Some(("dir", dir)) => return Ok(dir.to_owned()),
+            Some(("dir", dir)) => {
+                let answer: Vec<&str> = lines.collect();
+                return Ok((dir.to_owned(), answer.join("\n")));
+            }
             Some(("unsafe", problem)) => {
                 return Err(HelperError::Unsafe { host: name, problem: problem.to_owned() });
             }

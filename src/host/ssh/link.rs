@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 
 use super::hop::{Hop, KeyRefused};
 use super::login;
-use super::session;
+use super::session::{self, Spare};
 use crate::host::{HostError, Stream};
 
 /// How long the exchange of keys may take, apart from a person's answer to a question.
@@ -30,6 +30,7 @@ pub(super) struct Link {
     pub handle: Handle<Gate>,
     /// Sessions (commands, subsystems) that are open on it.
     pub sessions: AtomicUsize,
+    pub spare: Spare,
     /// The connection that this one runs through.
     _below: Option<Arc<Link>>,
 }
@@ -100,7 +101,12 @@ async fn try_establish(hop: &Arc<Hop>, below: Option<Arc<Link>>) -> Result<Link,
         }
     };
     match login::log_in(hop, &mut handle).await {
-        Ok(()) => Ok(Link { handle, sessions: AtomicUsize::new(0), _below: below }),
+        Ok(()) => Ok(Link {
+            handle,
+            sessions: AtomicUsize::default(),
+            spare: Spare::default(),
+            _below: below,
+        }),
         Err(error) => {
             let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
             Err(Attempt::Failed(error.with_farewell(hop, take(&farewell))))

@@ -139,18 +139,17 @@ impl Session<'_> {
 
     /// Finds what the server accepts.
     async fn search(&mut self) -> Result<Vec<Proof>, LoginError> {
-        let mut methods = match self.show(&Proof::Nothing).await? {
-            AuthResult::Success => return Ok(vec![Proof::Nothing]),
-            AuthResult::Failure { remaining_methods, .. } => remaining_methods,
-        };
-        let mut found = Vec::new();
         let mut keys = identity::candidates(&self.hop.plan, &mut self.tried).await;
         keys.truncate(KEYS_TRIED_MAX);
+        let mut methods = None;
+        let mut found = Vec::new();
         let mut asked = Asked::default();
         for _ in 0..ROUNDS_MAX + KEYS_TRIED_MAX {
-            let Some((proof, result)) = self.next(&methods, &mut keys, &mut asked).await? else {
-                break;
+            let tried = match &methods {
+                Some(methods) => self.next(methods, &mut keys, &mut asked).await?,
+                None => Some(self.first(&mut keys).await?),
             };
+            let Some((proof, result)) = tried else { break };
             match result {
                 AuthResult::Success => {
                     found.push(proof);
@@ -161,11 +160,28 @@ impl Session<'_> {
                         found.push(proof);
                         asked = Asked::default();
                     }
-                    methods = remaining_methods;
+                    methods = Some(remaining_methods);
                 }
             }
         }
-        Err(self.refused(methods))
+        Err(self.refused(methods.unwrap_or_else(MethodSet::empty)))
+    }
+
+    /// Tries what comes before anything is known of the server. Nearly every one takes keys: where
+    /// one can be shown without a question, asking what it takes would only cost a round trip.
+    async fn first(
+        &mut self,
+        keys: &mut VecDeque<Candidate>,
+    ) -> Result<(Proof, AuthResult), LoginError> {
+        let at_once = |key: &Candidate| !matches!(key, Candidate::Locked(_));
+        while keys.front().is_some_and(at_once)
+            && let Some(key) = keys.pop_front()
+        {
+            if let Some(shown) = self.try_key(key).await? {
+                return Ok(shown);
+            }
+        }
+        Ok((Proof::Nothing, self.show(&Proof::Nothing).await?))
     }
 
     /// Tries the next thing that fits; `None` when there is none left.

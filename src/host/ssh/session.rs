@@ -1,15 +1,19 @@
 //! What is opened on a connection: commands, subsystems, forwarded sockets.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use futures_util::FutureExt;
 
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::channel::{self, Ends, Joined};
-use super::link::{Link, SessionCount};
+use super::link::{Link, SessionCount, lock};
 use crate::host::{Address, Stream};
 
 /// How long opening may take. The keepalive ends a dead connection before that.
@@ -37,18 +41,30 @@ pub(super) enum OpenError {
 
 /// Opens a session and starts what was requested. If the caller goes away meanwhile, the session
 /// is closed as soon as it is open.
-pub(super) async fn open(link: Arc<Link>, request: Request) -> Result<Ends, OpenError> {
+///
+/// With `ahead` another session is opened meanwhile, for whoever comes next: over a long way that
+/// saves a round trip.
+pub(super) async fn open(
+    link: Arc<Link>,
+    request: Request,
+    ahead: bool,
+) -> Result<Ends, OpenError> {
     let opening = tokio::spawn(async move {
-        let limited = tokio::time::timeout(OPEN_DEADLINE, open_attended(link, request));
+        let limited = tokio::time::timeout(OPEN_DEADLINE, open_attended(link, request, ahead));
         limited.await.unwrap_or(Err(OpenError::Unknown))
     });
     opening.await.unwrap_or(Err(OpenError::Unknown))
 }
 
-async fn open_attended(link: Arc<Link>, request: Request) -> Result<Ends, OpenError> {
+async fn open_attended(link: Arc<Link>, request: Request, ahead: bool) -> Result<Ends, OpenError> {
     let others_open = link.sessions.load(Ordering::SeqCst) > 0;
     let count = SessionCount::begin(link.clone());
-    let mut channel = match link.handle.channel_open_session().await {
+    let spare = link.spare.take().await;
+    let opened = match spare {
+        Some(channel) => Ok(channel),
+        None => link.handle.channel_open_session().await,
+    };
+    let mut channel = match opened {
         Ok(channel) => channel,
         Err(russh::Error::ChannelOpenFailure(
             ChannelOpenFailure::ConnectFailed | ChannelOpenFailure::ResourceShortage,
@@ -59,14 +75,56 @@ async fn open_attended(link: Arc<Link>, request: Request) -> Result<Ends, OpenEr
         }
         Err(_) => return Err(OpenError::Dead),
     };
+    if ahead {
+        Spare::open(&link);
+    }
     let sent = match &request {
         Request::Exec(line) => channel.exec(true, line.as_bytes()).await,
         Request::Subsystem(name) => channel.request_subsystem(true, name).await,
     };
     // Not even queued: the connection was gone before.
     sent.map_err(|_| OpenError::Dead)?;
+    // Nothing is lost by waiting: OpenSSH takes no input before it has answered.
     await_start(&mut channel).await?;
     Ok(channel::serve(channel, count))
+}
+
+/// A session that was opened ahead and does nothing yet. An old one is not used: that a new one
+/// opens proves that the connection is alive, before anything is started on it.
+#[derive(Default)]
+pub(super) struct Spare(Mutex<Option<Opening>>);
+
+type Opening = (Instant, JoinHandle<Option<Channel<Msg>>>);
+
+const SPARE_AGE_MAX: Duration = Duration::from_secs(10);
+
+impl Spare {
+    /// Opens one. A server that allows no more of them is asked again by whoever needs one.
+    fn open(link: &Arc<Link>) {
+        let mut spare = lock(&link.spare.0);
+        if spare.is_none() {
+            let link = link.clone();
+            let opening = async move { link.handle.channel_open_session().await.ok() };
+            *spare = Some((Instant::now(), tokio::spawn(opening)));
+        }
+    }
+
+    /// The session, unless there is none or the server has closed it.
+    async fn take(&self) -> Option<Channel<Msg>> {
+        let spare = lock(&self.0).take();
+        let (since, opening) = spare?;
+        let mut channel = opening.await.ok()??;
+        while let Some(message) = channel.wait().now_or_never() {
+            if matches!(message, None | Some(ChannelMsg::Close | ChannelMsg::Eof)) {
+                return None;
+            }
+        }
+        if since.elapsed() > SPARE_AGE_MAX {
+            let _ = channel.close().await;
+            return None;
+        }
+        Some(channel)
+    }
 }
 
 /// Waits for the answer to the request.
