@@ -61,6 +61,11 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// one TCP window and one cipher core. For this machine it is the same door.
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError>;
 
+    /// How long a question and its answer take, as far as that was seen.
+    fn round_trip(&self) -> Option<Duration> {
+        None
+    }
+
     /// Whether this is the machine that transhume runs on.
     fn is_local(&self) -> bool {
         false

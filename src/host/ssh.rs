@@ -27,6 +27,7 @@ pub mod surroundings;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -273,6 +274,14 @@ impl Host for Ssh {
                 Err(HostError::Subsystem { host, name: name.to_owned(), source })
             }
         }
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        // While one is being opened nothing is known for certain.
+        let links = self.links.try_lock().ok()?;
+        let micros =
+            links.iter().map(|link| link.round_trip_micros.load(Ordering::Relaxed)).min()?;
+        (micros < u64::MAX).then(|| Duration::from_micros(micros))
     }
 
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {

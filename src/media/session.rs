@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::MediaError;
 use super::shard::Scanner;
+use crate::host::Host;
 use crate::wire::message::{Answer, Call, Facts, Job, Piece, ScanSpec, Store, Told};
 
 pub(super) mod local;
@@ -53,6 +54,17 @@ pub(crate) struct Ability {
     pub remote: bool,
     /// How many lanes make sense.
     pub lanes: usize,
+}
+
+/// A question and its answer take less on a short way.
+const NEAR: Duration = Duration::from_millis(10);
+
+/// How many lanes make sense to a machine that takes so many connections. Over a short way a lane
+/// never waits, and more of them than processors only cost.
+pub(super) fn lanes_to(host: &dyn Host, connections: usize) -> usize {
+    let near = host.round_trip().is_some_and(|round_trip| round_trip < NEAR);
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    if near { connections.min(processors.max(2)) } else { connections }
 }
 
 /// Pieces come in the order of the jobs.

@@ -1,14 +1,15 @@
 //! One SSH connection, possibly through others: reach the port, verify the host key, log in.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::client::{self, DisconnectReason, Handle};
+use russh::client::{self, DisconnectReason, Handle, Msg};
 use russh::keys::PublicKeyOrCertificate;
-use russh::{Disconnect, Preferred, cipher};
+use russh::{Channel, Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use super::hop::{Hop, KeyRefused};
 use super::login;
@@ -31,6 +32,9 @@ pub(super) struct Link {
     /// Sessions (commands, subsystems) that are open on it.
     pub sessions: AtomicUsize,
     pub spare: Spare,
+    /// The shortest time that opening a session took, in microseconds: a round trip, and a little
+    /// for the server.
+    pub round_trip_micros: AtomicU64,
     /// The connection that this one runs through.
     _below: Option<Arc<Link>>,
 }
@@ -38,6 +42,15 @@ pub(super) struct Link {
 impl Link {
     pub fn is_dead(&self) -> bool {
         self.handle.is_closed()
+    }
+
+    /// Opens a session that does nothing yet.
+    pub async fn open_session(&self) -> Result<Channel<Msg>, russh::Error> {
+        let asked = Instant::now();
+        let channel = self.handle.channel_open_session().await?;
+        let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.round_trip_micros.fetch_min(micros, Ordering::Relaxed);
+        Ok(channel)
     }
 
     pub async fn disconnect(&self) {
@@ -105,6 +118,7 @@ async fn try_establish(hop: &Arc<Hop>, below: Option<Arc<Link>>) -> Result<Link,
             handle,
             sessions: AtomicUsize::default(),
             spare: Spare::default(),
+            round_trip_micros: AtomicU64::new(u64::MAX),
             _below: below,
         }),
         Err(error) => {

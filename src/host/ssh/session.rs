@@ -62,7 +62,7 @@ async fn open_attended(link: Arc<Link>, request: Request, ahead: bool) -> Result
     let spare = link.spare.take().await;
     let opened = match spare {
         Some(channel) => Ok(channel),
-        None => link.handle.channel_open_session().await,
+        None => link.open_session().await,
     };
     let mut channel = match opened {
         Ok(channel) => channel,
@@ -104,7 +104,7 @@ impl Spare {
         let mut spare = lock(&link.spare.0);
         if spare.is_none() {
             let link = link.clone();
-            let opening = async move { link.handle.channel_open_session().await.ok() };
+            let opening = async move { link.open_session().await.ok() };
             *spare = Some((Instant::now(), tokio::spawn(opening)));
         }
     }

@@ -12,7 +12,7 @@ use crate::media::error::MediaError;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
     Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
-    calls_channel,
+    calls_channel, lanes_to,
 };
 use crate::media::shard::{AHEAD_MAX, Scanner, channels};
 use crate::wire::WireError;
@@ -150,7 +150,7 @@ impl Session for Helper {
             delta: true,
             parts: true,
             remote: true,
-            lanes: self.connections,
+            lanes: lanes_to(&*self.host, self.connections),
         }
     }
 
