@@ -5,7 +5,7 @@ mod quantity;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -61,6 +61,12 @@ pub(super) struct Arguments {
     /// Leave matching names alone on both sides (patterns as in rsync)
     #[arg(long, value_name = "PATTERN")]
     exclude: Vec<OsString>,
+    /// The same for each line of FILE (`-`: standard input), after those given here
+    ///
+    /// Empty lines and those that begin with `#` or `;` are passed over. The first pattern that
+    /// matches a name decides; `+ PATTERN` keeps what it matches.
+    #[arg(long, value_name = "FILE")]
+    exclude_from: Vec<PathBuf>,
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
@@ -140,14 +146,17 @@ async fn mirror(
     target: &Place,
     display: &Display,
 ) -> Result<Outcome, Failure> {
+    let mut listed = patterns_of(&arguments.exclude_from)?;
     let (source, from) = endpoint(&arguments, source, display).await?;
     let (target, to) = endpoint(&arguments, target, display).await?;
     let told = arguments.itemize_changes || arguments.dry_run;
+    let mut exclude: Vec<_> = arguments.exclude.into_iter().map(OsString::into_vec).collect();
+    exclude.append(&mut listed);
     let options = Options {
         dry_run: arguments.dry_run,
         delete: arguments.delete,
         max_delete: arguments.max_delete,
-        exclude: arguments.exclude.into_iter().map(OsString::into_vec).collect(),
+        exclude,
         checksum: arguments.checksum,
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
         owner: arguments.chown.unwrap_or_default(),
@@ -162,6 +171,25 @@ async fn mirror(
         display.lines(&outcome.stats.to_string());
     }
     Ok(outcome)
+}
+
+/// The patterns in `files`, one a line.
+fn patterns_of(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
+    let mut patterns = Vec::new();
+    for file in files {
+        let mut text = Vec::new();
+        let read = match file.as_os_str() == "-" {
+            true => std::io::stdin().read_to_end(&mut text).map(drop),
+            false => std::fs::read(file).map(|bytes| text = bytes),
+        };
+        let what = || format!("cannot read the patterns in {}", file.display());
+        read.map_err(|error| Failure::message(Exit::Usage, format!("{}: {error}", what()), None))?;
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let lines = lines.filter(|line| !matches!(line.first(), None | Some(b'#' | b';')));
+        patterns.extend(lines.map(<[u8]>::to_vec));
+    }
+    Ok(patterns)
 }
 
 fn exit_for(error: &MediaError) -> Exit {

@@ -5,12 +5,21 @@
 //! path. `*` and `?` stop at `/`, `**` does not; `[…]` is a class; `\` takes what follows
 //! literally. `dir/***` means `dir` and all in it. What is excluded is not looked into, not
 //! transferred, and on the target neither compared nor deleted.
+//!
+//! The first pattern that matches decides. `+ PATTERN` keeps what it matches, `- PATTERN` is the
+//! same as `PATTERN`.
 
 use crate::wire::path::RelPath;
 
 /// Patterns, compiled.
 #[derive(Clone, Debug, Default)]
-pub struct Filter(Vec<Pattern>);
+pub struct Filter(Vec<Rule>);
+
+#[derive(Clone, Debug)]
+struct Rule {
+    excludes: bool,
+    pattern: Pattern,
+}
 
 #[derive(Clone, Debug)]
 struct Pattern {
@@ -27,18 +36,24 @@ pub struct BadPattern(pub Vec<u8>);
 
 impl Filter {
     pub fn new<P: AsRef<[u8]>>(patterns: &[P]) -> Result<Self, BadPattern> {
-        let mut compiled = Vec::new();
-        for pattern in patterns {
-            let pattern = pattern.as_ref();
+        let mut rules = Vec::new();
+        for text in patterns {
+            let text = text.as_ref();
+            let (excludes, pattern) = match text {
+                [b'+', b' ', pattern @ ..] => (false, pattern),
+                [b'-', b' ', pattern @ ..] => (true, pattern),
+                pattern => (true, pattern),
+            };
             // As in rsync, `x/***` is `x/` and `x/**`.
-            if let Some(dir) = pattern.strip_suffix(b"/***") {
-                compiled.push(Pattern::new(&[dir, b"/"].concat())?);
-                compiled.push(Pattern::new(&[dir, b"/**"].concat())?);
-            } else {
-                compiled.push(Pattern::new(pattern)?);
+            let patterns = match pattern.strip_suffix(b"/***") {
+                Some(dir) => vec![[dir, b"/"].concat(), [dir, b"/**"].concat()],
+                None => vec![pattern.to_vec()],
+            };
+            for pattern in patterns {
+                rules.push(Rule { excludes, pattern: Pattern::new(&pattern)? });
             }
         }
-        Ok(Filter(compiled))
+        Ok(Filter(rules))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -47,7 +62,8 @@ impl Filter {
 
     /// Whether the entry at `path` is to be left alone.
     pub fn excludes(&self, path: &RelPath, is_dir: bool) -> bool {
-        self.0.iter().any(|pattern| pattern.matches(path.as_bytes(), is_dir))
+        let first = self.0.iter().find(|rule| rule.pattern.matches(path.as_bytes(), is_dir));
+        first.is_some_and(|rule| rule.excludes)
     }
 }
 
@@ -236,8 +252,25 @@ mod tests {
     }
 
     #[test]
+    fn the_first_pattern_that_matches_decides() {
+        let filter = Filter::new(&["+ /cache/", "+ /cache/keep/***", "- *.tmp", "/cache/*"]);
+        let filter = filter.unwrap();
+        for (path, is_dir, expected) in [
+            ("cache", true, false),
+            ("cache/keep", true, false),
+            ("cache/keep/a.tmp", false, false),
+            ("cache/drop", true, true),
+            ("a.tmp", false, true),
+            ("a.png", false, false),
+        ] {
+            let path = RelPath::new(path.as_bytes()).unwrap();
+            assert_eq!(filter.excludes(&path, is_dir), expected, "{path}");
+        }
+    }
+
+    #[test]
     fn a_pattern_that_names_nothing_is_refused() {
-        for pattern in ["", "/", "//"] {
+        for pattern in ["", "/", "//", "+ ", "- /"] {
             assert!(Filter::new(&[pattern]).is_err(), "{pattern}");
         }
     }

@@ -136,6 +136,34 @@ fn figures_are_printed_when_asked_for() {
 }
 
 #[test]
+fn patterns_come_from_files_as_well() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Tree::at(&dir.path().join("source"));
+    source.file("cache/kept/a", "x", 0o644).file("cache/other/b", "x", 0o644);
+    source.file("c.tmp", "x", 0o644).file("kept.tmp", "x", 0o644).file("#d", "x", 0o644);
+    std::fs::write(
+        dir.path().join("patterns"),
+        "# what may stay\r\n\n; and what not\n+ /cache/kept/\n/cache/*\n- *.tmp\n",
+    )
+    .unwrap();
+    let options = ["--exclude", "+ kept.tmp", "--exclude-from", "patterns", "source", "target"];
+    expect(&here(&options, dir.path()), 0);
+    let target = dir.path().join("target");
+    for (path, there) in [
+        ("cache/kept/a", true),
+        ("cache/other", false),
+        ("c.tmp", false),
+        ("kept.tmp", true),
+        ("#d", true),
+    ] {
+        assert_eq!(target.join(path).exists(), there, "{path}");
+    }
+    let output = here(&["--exclude-from", "missing", "source", "target"], dir.path());
+    expect(&output, 2);
+    assert!(text(&output.stderr).contains("cannot read the patterns in missing"));
+}
+
+#[test]
 fn exit_codes_tell_how_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     Tree::at(&dir.path().join("source")).file("a", "x", 0o644);
