@@ -121,6 +121,14 @@ fn the_value_that_counts_is_the_one_that_is_changed() {
 }
 
 #[test]
+fn what_only_begins_like_a_command_is_written() {
+    for value in ["'$(", "'$(a", "'$()", "'$ $(\"b"] {
+        let file = EnvFile::parse(b"").unwrap().with(&changes(&[("A", value)])).unwrap();
+        assert_eq!(file.get("A"), Some(Secret::new(value)), "{value}");
+    }
+}
+
+#[test]
 fn an_open_quote_cannot_swallow_what_is_appended() {
     let file = EnvFile::parse(b"A=\"open\n").unwrap();
     let error = file.with(&changes(&[("B", "#'")])).unwrap_err();

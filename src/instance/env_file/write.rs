@@ -32,16 +32,24 @@ fn quotations(value: &str) -> Vec<Zeroizing<String>> {
     if !value.contains('\'') {
         ways.push(Zeroizing::new(format!("'{value}'")));
     }
+    ways.push(escaped(value, |_| true));
+    // What begins like a command and is none would keep the backslash.
+    ways.push(escaped(value, |next| next != Some('(')));
+    ways
+}
+
+/// In double quotes. A `$` gets its backslash if `escapes` the character after it.
+fn escaped(value: &str, escapes: impl Fn(Option<char>) -> bool) -> Zeroizing<String> {
     let mut escaped = Zeroizing::new(String::from("\""));
-    for char in value.chars() {
-        if matches!(char, '"' | '\\' | '$') {
+    let mut chars = value.chars().peekable();
+    while let Some(char) = chars.next() {
+        if matches!(char, '"' | '\\') || char == '$' && escapes(chars.peek().copied()) {
             escaped.push('\\');
         }
         escaped.push(char);
     }
     escaped.push('"');
-    ways.push(escaped);
-    ways
+    escaped
 }
 
 /// The bytes with `text` where the last value of `key` is, or on a new last line.
