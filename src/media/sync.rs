@@ -120,7 +120,7 @@ async fn mirror(
         return pass.tell(merge).await;
     }
     let calls = to.calls().await?;
-    let (sender, queue) = transfer::queue();
+    let (sender, queue) = transfer::queue(transfer::cuts(&*from, &*to));
     let links = &links;
     let drive = async {
         // Dropped with the end of the pass, so that both sides come to theirs.

@@ -74,11 +74,6 @@ pub(crate) async fn run(
 ) -> Result<(), MediaError> {
     let lanes_max = lanes(source, target);
     let links = (source.link().clone(), target.link().clone());
-    let parts = source.ability().parts && target.ability().parts;
-    // Within one machine lanes do not add up to anything.
-    if parts && lanes_max > 1 && (source.ability().remote || target.ability().remote) {
-        queue.cut_large();
-    }
     let (sender, mut opened) = mpsc::channel(1);
     let open = open(source, target, lanes_max, queue, board, sender);
     let work = async {
@@ -103,6 +98,13 @@ pub(crate) async fn run(
         }
     };
     tokio::try_join!(open, work).map(drop)
+}
+
+/// Whether large files are carried by several lanes. Within one machine these do not add up to
+/// anything.
+pub(crate) fn cuts(source: &dyn Session, target: &dyn Session) -> bool {
+    let (from, to) = (source.ability(), target.ability());
+    from.parts && to.parts && (from.remote || to.remote) && lanes(source, target) > 1
 }
 
 /// What a lane is given before another one is opened beside it.

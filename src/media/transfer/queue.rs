@@ -2,7 +2,7 @@
 //! puts them in. Large files wait in parts, each a load of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Mutex, Notify, mpsc};
 
@@ -11,8 +11,7 @@ use super::{FileWork, Load, Work};
 
 struct Shared {
     waiting: AtomicUsize,
-    /// Large files are cut.
-    cutting: AtomicBool,
+    cuts: bool,
     added: Notify,
     emptied: Notify,
 }
@@ -37,11 +36,12 @@ struct WaysOut {
     ended: mpsc::UnboundedReceiver<Ended>,
 }
 
-pub(crate) fn queue() -> (QueueSender, Queue) {
+/// A queue that cuts large files, or does not.
+pub(crate) fn queue(cuts: bool) -> (QueueSender, Queue) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
         waiting: AtomicUsize::new(0),
-        cutting: AtomicBool::new(false),
+        cuts,
         added: Notify::new(),
         emptied: Notify::new(),
     });
@@ -62,7 +62,7 @@ impl QueueSender {
 
     /// Puts in a file that any lane may take, or several together. Whether anybody still takes it.
     pub fn push_file(&self, file: FileWork) -> bool {
-        if !self.shared.cutting.load(Ordering::Acquire) || !split::is_large(&file) {
+        if !self.shared.cuts || !split::is_large(&file) {
             return self.push(vec![Work::Move(file)]);
         }
         split::cut(file).all(|part| self.push(vec![Work::Part(part)]))
@@ -78,11 +78,6 @@ impl Drop for QueueSender {
 }
 
 impl Queue {
-    /// Has large files cut from now on.
-    pub fn cut_large(&self) {
-        self.shared.cutting.store(true, Ordering::Release);
-    }
-
     /// Has any lane finish a file whose parts have ended.
     pub(super) fn end(&self, ended: Ended) {
         // The receiver is in our hand.
@@ -166,7 +161,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_lane_hears_that_another_one_took_the_last_load() {
-        let (sender, queue) = queue();
+        let (sender, queue) = queue(false);
         assert!(sender.push(Vec::new()));
         let idle = queue.idle();
         tokio::pin!(idle);
