@@ -76,6 +76,7 @@ impl Peer {
         match self {
             Peer::Helper | Peer::Sftp => {
                 let mut command = Command::new(program);
+                command.env("XDG_CACHE_HOME", sshd.dir().join("cache-here"));
                 command.args(["files", "-q", "--delete", "--transport"]);
                 command.arg(if self == Peer::Helper { "helper" } else { "sftp" });
                 command.arg("--identity").arg(sshd.client_key());
