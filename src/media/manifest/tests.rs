@@ -178,6 +178,46 @@ fn a_tree_elsewhere_reached_by_a_symlink_is_not_taken_for_the_one_that_was_here(
     desk.assert_law();
 }
 
+/// An empty file system at a place, while this lives.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// `None` where we may not mount.
+    fn at(path: PathBuf) -> Option<Self> {
+        let mut mount = std::process::Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&path).output();
+        mount.is_ok_and(|output| output.status.success()).then_some(Mounted(path))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn another_file_system_is_not_taken_for_what_it_covers() {
+    let desk = Desk::new();
+    desk.fill();
+    desk.remembering();
+    let tree = desk.tree();
+    for place in [tree.join("1/2"), tree.join("2/6/20"), tree] {
+        let Some(mounted) = Mounted::at(place.clone()) else {
+            eprintln!("skipped: another_file_system_is_not_taken_for_what_it_covers: no mount");
+            return;
+        };
+        desk.assert_law();
+        // Remembered or not, what changes in it is seen.
+        fs::write(place.join("file"), "x").unwrap();
+        desk.assert_law();
+        fs::write(place.join("file"), "longer").unwrap();
+        desk.assert_law();
+        drop(mounted);
+        desk.assert_law();
+    }
+}
+
 #[test]
 fn quiet_files_are_believed_and_all_else_is_not() {
     let desk = Desk { trust: Trust::QuietFiles { secs: 0 }, ..Desk::new() };
