@@ -1,6 +1,7 @@
 //! The command line: arguments in, a library call, an exit code out. The only code that reads
 //! argv and the environment, prints, or exits. One file for each verb.
 
+mod cache;
 mod check;
 mod completions;
 mod db;

@@ -4,7 +4,7 @@
 //! # Data flow of a pass
 //! ```text
 //!            source session                          target session
-//!   scan: walk -> shards (heads)                 shards (heads) <- walk
+//!   manifest -> walk -> shards -> groups (heads)  ...  and the same
 //!             \_________________ merge _________________/     equal digests: forgotten
 //!                                  | pairs of directories
 //!                               compare (pure): Plan
@@ -17,9 +17,13 @@
 //! - [`Endpoint`] says where a tree is. Opened, it is a `Session`: a local one works on threads of
 //!   this process, a helper one has the same workers behind frames (`helper`), an SFTP one speaks
 //!   to a stock server (`sftp`). All have the same shape: bounded channels.
-//! - `shard`: runs of directories with a digest; `merge` walks both sides in step and asks only for
-//!   those that differ. `compare` makes a `Plan` for each directory; `batch` carries plans out, each
-//!   as one load of a lane, in order; `trail` knows what the walk has left; `transfer` moves contents; `ending` does what must come last. `sync` ties them together.
+//! - `scan` walks a local tree; where `manifest` remembers what the last scan found there, a
+//!   directory that is as it was is not listed but looked at by one system call. `cut` ties them.
+//! - `shard`: runs of directories with a digest; `group`: runs of shards, kept until their fate is
+//!   known. `merge` walks both sides in step and asks only for those that differ. `compare` makes a
+//!   `Plan` for each directory; `batch` carries plans out, each as one load of a lane, in order;
+//!   `trail` knows what the walk has left; `transfer` moves contents; `ending` does what must come
+//!   last. `sync` ties them together.
 //! - `root` is the only code that opens files of a local tree, always below its handle.
 //!
 //! # What can go wrong, and what then
@@ -31,6 +35,7 @@
 //! | the basis of a delta changed, or the delta does not pay | the file is sent whole |
 //! | the target is full or read-only | [`MediaError::TargetFull`]; what was published stays |
 //! | a link is cut, a helper or server dies | [`MediaError::Lost`] or its like; only temporary files are left: the next pass goes on with the part of a long file and sweeps the rest |
+//! | a manifest is damaged, foreign or cannot be kept | the tree is walked plainly, from there on |
 //! | a scan breaks off | an error, never an empty tree: nothing is deleted |
 //! | the source is missing, or empty while deleting | refused before anything is done |
 //! | more deletions than allowed | refused before the first one |
@@ -42,6 +47,7 @@ mod batch;
 mod board;
 mod change;
 mod compare;
+mod cut;
 mod deletions;
 #[doc(hidden)]
 pub mod delta;
@@ -50,7 +56,9 @@ mod endpoint;
 mod error;
 mod failure;
 pub mod filter;
+mod group;
 pub mod helper;
+pub mod manifest;
 mod merge;
 mod options;
 mod pass;

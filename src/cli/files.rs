@@ -9,12 +9,12 @@ use std::io::{IsTerminal, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Color, Common, Exit, Failure};
+use super::{Color, Common, Exit, Failure, cache};
 use crate::config::Transport;
 use crate::error::{Advice, one_line};
 use crate::event::{Event, Monitor};
@@ -70,6 +70,13 @@ pub(super) struct Arguments {
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
+    /// Believe what the last pass found of files that had not changed for so long even then
+    ///
+    /// A change of such a file's content or mode in its place is not seen. New, renamed and
+    /// deleted files are.
+    #[arg(long, value_name = "HOURS", num_args = 0..=1, require_equals = true,
+        default_missing_value = "48", conflicts_with = "checksum")]
+    quick: Option<u16>,
     /// Content a second over all connections: 500K, 20M (without a letter: KiB)
     #[arg(long, value_name = "RATE", value_parser = quantity::rate)]
     bwlimit: Option<quantity::Rate>,
@@ -158,6 +165,7 @@ async fn mirror(
         max_delete: arguments.max_delete,
         exclude,
         checksum: arguments.checksum,
+        quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
         owner: arguments.chown.unwrap_or_default(),
         on_change: told.then(|| display.changes()),
@@ -223,7 +231,7 @@ async fn endpoint(
     display: &Display,
 ) -> Result<(Endpoint, Option<Arc<Ssh>>), Failure> {
     let (mut destination, path) = match place {
-        Place::Local(path) => return Ok((Endpoint::local(path), None)),
+        Place::Local(path) => return Ok((Endpoint::remembered(path, cache::manifests()), None)),
         Place::Remote { destination, path } => (destination.clone(), path.clone()),
     };
     destination.port = destination.port.or(arguments.port);

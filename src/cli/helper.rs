@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use clap::Subcommand;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{Exit, Failure};
+use super::{Exit, Failure, cache};
 use crate::error::one_line;
 use crate::host::Address;
 use crate::host::helper::{parse_address, serve};
@@ -28,6 +28,8 @@ enum Work {
     Hello,
     /// Serves the file engine on standard input and output
     Files,
+    /// Removes the listings that scans left for the next one
+    Forget,
     /// Connects standard input and output to a socket
     Connect {
         /// tcp:HOST:PORT or unix:/PATH
@@ -58,6 +60,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             })?;
             0
         }
+        Work::Forget => {
+            if let Some(dir) = cache::manifests() {
+                media::manifest::forget(&dir)
+                    .map_err(|error| Failure::from_io("remove the listings", error))?;
+            }
+            0
+        }
         Work::Connect { address } => {
             let bridged = serve::bridge(&address, tokio::io::stdin(), tokio::io::stdout()).await;
             bridged.map_err(|error| Failure::new(Exit::Failed, error))?;
@@ -84,7 +93,8 @@ fn serve_files() -> Result<(), WireError> {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
-    tokio::task::block_in_place(|| media::helper::serve(input, output))
+    let manifests = cache::manifests();
+    tokio::task::block_in_place(|| media::helper::serve(input, output, manifests.as_deref()))
 }
 
 fn address(word: &str) -> Result<Address, String> {

@@ -124,11 +124,12 @@ impl Helper {
         &self.path
     }
 
-    /// Takes it off `host` again, with the directories that are empty then. The program that is
-    /// running stays.
+    /// Takes it off `host` again, with what it kept there for the user who put it there, and the
+    /// directories that are empty then. The program that is running stays.
     pub async fn remove(&self, host: &dyn Host) -> Result<(), HostError> {
         let Some(user) = &self.installed_by else { return Ok(()) };
-        let script = r#"rm -f -- "$1"; d=$(dirname -- "$1"); rmdir -- "$d" 2>/dev/null &&
+        let script = r#"[ ! -x "$1" ] || "$1" helper forget 2>/dev/null
+            rm -f -- "$1"; d=$(dirname -- "$1"); rmdir -- "$d" 2>/dev/null &&
             rmdir -- "$(dirname -- "$d")" 2>/dev/null; [ ! -e "$1" ]"#;
         let command = Command::script(script, &[&self.path]).run_as(user.clone());
         run_ok(host, &command).await.map(drop)

@@ -54,7 +54,7 @@ impl Changer<'_> {
             Op::SetFile { path, meta } => self.set_file(path, *meta),
             Op::SetLink { path, meta } => {
                 let (dir, name) = self.dirs.parent(path)?;
-                set_link(&dir, name.as_bytes(), *meta)
+                set_link(&dir, name.as_bytes(), *meta).inspect(|()| stir(&dir))
             }
             Op::SetDir { path, meta } => self.set_dir(path, *meta),
             Op::SetDirTime { path, mtime } => self.set_dir_time(path, *mtime),
@@ -144,7 +144,9 @@ impl Changer<'_> {
         rustix::fs::chmod(&by_handle, Mode::from_raw_mode(meta.mode))
             .map_err(|error| failure("change its mode", error))?;
         rustix::fs::utimensat(&dir, name.as_bytes(), &times(meta.mtime), AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| failure("set its time", error))
+            .map_err(|error| failure("set its time", error))?;
+        stir(&dir);
+        Ok(())
     }
 
     fn set_dir(&mut self, path: &RelPath, meta: Meta) -> Result<(), Failure> {
@@ -216,6 +218,15 @@ fn set_link(dir: impl AsFd, name: &[u8], meta: Meta) -> Result<(), Failure> {
     }
     rustix::fs::utimensat(&dir, name, &times(meta.mtime), AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| failure("set its time", error))
+}
+
+/// Changes the change time of a directory in which we changed an inode in its place: a scan that
+/// believes what is remembered of old files would not see it. Whoever does not own the directory
+/// cannot; such a scan then sees it late, as it does what others changed in place.
+fn stir(dir: impl AsFd) {
+    if let Ok(stat) = stat_open(&dir) {
+        let _ = chmod_dir(&dir, stat.meta.mode);
+    }
 }
 
 fn chmod_dir(handle: impl AsFd, mode: u32) -> Result<(), Failure> {

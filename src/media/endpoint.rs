@@ -28,8 +28,15 @@ pub struct Endpoint {
 
 #[derive(Clone, Debug)]
 enum Place {
-    Here,
-    There { host: Arc<dyn Host>, way: Way, connections: usize },
+    Here {
+        /// Where it is remembered what scans find.
+        manifests: Option<PathBuf>,
+    },
+    There {
+        host: Arc<dyn Host>,
+        way: Way,
+        connections: usize,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -45,7 +52,13 @@ enum Way {
 impl Endpoint {
     /// A directory of this machine.
     pub fn local(root: impl AsRef<Path>) -> Self {
-        Endpoint { root: root.as_ref().as_os_str().as_bytes().to_vec(), place: Place::Here }
+        let root = root.as_ref().as_os_str().as_bytes().to_vec();
+        Endpoint { root, place: Place::Here { manifests: None } }
+    }
+
+    /// The same; what a scan finds is remembered in `manifests`, so that the next one costs less.
+    pub fn remembered(root: impl AsRef<Path>, manifests: Option<PathBuf>) -> Self {
+        Endpoint { place: Place::Here { manifests }, ..Endpoint::local(root) }
     }
 
     /// A directory of `host` through the helper that `command` starts (`transhume helper files`),
@@ -105,7 +118,7 @@ impl Endpoint {
 
     fn host_name(&self) -> &str {
         match &self.place {
-            Place::Here => "this server",
+            Place::Here { .. } => "this server",
             Place::There { host, .. } => host.name(),
         }
     }
@@ -128,7 +141,7 @@ impl Endpoint {
     }
 
     pub(crate) fn is_local(&self) -> bool {
-        matches!(self.place, Place::Here)
+        matches!(self.place, Place::Here { .. })
     }
 
     /// Opens the root for a pass. With `create`, a target that is missing is made.
@@ -141,8 +154,11 @@ impl Endpoint {
     ) -> Result<Box<dyn Session>, MediaError> {
         let link = Link::new(self.host_name());
         let opening = Opening { root: self.root.clone(), side, create, run };
-        let Place::There { host, way, connections } = &self.place else {
-            return self.open_here(link, side, create, run).await;
+        let (host, way, connections) = match &self.place {
+            Place::Here { manifests } => {
+                return self.open_here(link, side, create, run, manifests.as_deref()).await;
+            }
+            Place::There { host, way, connections } => (host, way, connections),
         };
         match way {
             Way::Helper(command) => open_helper(link, host, command, opening, *connections).await,
@@ -173,6 +189,7 @@ impl Endpoint {
         side: Side,
         create: bool,
         run: RunId,
+        manifests: Option<&Path>,
     ) -> Result<Box<dyn Session>, MediaError> {
         let path: PathBuf = super::root::native(&self.root).to_owned();
         let tasks = link.tasks.clone();
@@ -184,7 +201,7 @@ impl Endpoint {
             role: if side == Side::Source { "source" } else { "target" },
             source,
         })?;
-        let workers = tree.map(|tree| Workers::new(tree, tasks));
+        let workers = tree.map(|tree| Workers::new(tree.remembering(manifests), tasks));
         Ok(Box::new(Local::new(link, workers)))
     }
 
@@ -216,7 +233,7 @@ impl Endpoint {
         }
         let here = local::Local::new();
         let host: &dyn Host = match &self.place {
-            Place::Here => &here,
+            Place::Here { .. } => &here,
             Place::There { host, .. } => &**host,
         };
         let unknown = || MediaError::UnknownOwner {

@@ -24,6 +24,9 @@ pub struct Options {
     pub exclude: Vec<Vec<u8>>,
     /// Compare contents by hash instead of by size and time.
     pub checksum: bool,
+    /// Do not look at files that had not changed for so long when they were last looked at, where
+    /// no name in their directory changed since.
+    pub quiet: Option<Duration>,
     /// Content bytes a second over all connections.
     pub bwlimit: Option<u64>,
     pub owner: Owner,

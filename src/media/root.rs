@@ -2,6 +2,7 @@
 //! in a path is an error, whoever put it there and when. The only code that opens files of a tree.
 
 use std::collections::HashMap;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,11 +12,24 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, StatxFlags};
 use rustix::io::Errno;
+use rustix::path::Arg;
 use rustix::process::Resource;
 
 use super::failure::failure;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Failure, FailureKind, Meta, Mtime};
+
+/// ext2 to ext4, XFS, Btrfs, tmpfs, ZFS, F2FS, bcachefs, overlayfs.
+const TIMELY: [u64; 8] = [
+    0xef53,
+    0x5846_5342,
+    0x9123_683e,
+    0x0102_1994,
+    0x2fc1_2fc1,
+    0xf2f5_2010,
+    0xca45_1a4e,
+    0x794c_7630,
+];
 
 /// Directory handles kept open by one thread: a share of the files that the process may have open.
 const CACHED_DIRS_MIN: usize = 128;
@@ -59,6 +73,25 @@ impl Root {
     /// Makes all that was written to its file system durable.
     pub fn sync(&self) -> Result<(), Failure> {
         rustix::fs::syncfs(&self.fd).map_err(|error| failure("write to the disk", error))
+    }
+
+    pub fn stat(&self) -> rustix::io::Result<Stat> {
+        stat_open(&self.fd)
+    }
+
+    /// Whether its file system is one of this machine that keeps the times of directories exactly
+    /// and by this machine's clock.
+    pub fn keeps_times(&self) -> bool {
+        let kind = rustix::fs::fstatfs(&self.fd).map(|stat| stat.f_type as u64 & 0xffff_ffff);
+        kind.is_ok_and(|kind| TIMELY.contains(&kind))
+    }
+
+    /// The status of what is at `path`, without opening anything. A symlink at the end is not
+    /// followed, one that was put into the way just now may be: only for comparing with what is
+    /// remembered of a path, as `manifest` does.
+    pub fn peek(&self, path: &CStr) -> rustix::io::Result<Stat> {
+        let path = if path.is_empty() { c"." } else { path };
+        statx(&self.fd, path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// The directory at `path`, opened for reading.
@@ -180,6 +213,8 @@ pub(crate) struct Stat {
     pub meta: Meta,
     /// Seconds and nanoseconds of the last change of the inode.
     pub changed: (i64, u32),
+    /// The number of its file system, and its own there.
+    pub device: u64,
     pub inode: u64,
     pub links: u32,
 }
@@ -199,10 +234,10 @@ pub(crate) fn stat_at(dir: impl AsFd, name: &[u8]) -> rustix::io::Result<Stat> {
 
 /// The status of an open file.
 pub(crate) fn stat_open(file: impl AsFd) -> rustix::io::Result<Stat> {
-    statx(file, b"", AtFlags::EMPTY_PATH)
+    statx(file, c"", AtFlags::EMPTY_PATH)
 }
 
-fn statx(dir: impl AsFd, name: &[u8], flags: AtFlags) -> rustix::io::Result<Stat> {
+fn statx(dir: impl AsFd, name: impl Arg, flags: AtFlags) -> rustix::io::Result<Stat> {
     let flags = flags | AtFlags::STATX_DONT_SYNC;
     let stat = rustix::fs::statx(dir, name, flags, StatxFlags::BASIC_STATS)?;
     let mode = u32::from(stat.stx_mode);
@@ -218,6 +253,7 @@ fn statx(dir: impl AsFd, name: &[u8], flags: AtFlags) -> rustix::io::Result<Stat
         size: stat.stx_size,
         meta: Meta { mode: mode & 0o7777, mtime, uid: stat.stx_uid, gid: stat.stx_gid },
         changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+        device: u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor),
         inode: stat.stx_ino,
         links: stat.stx_nlink,
     })

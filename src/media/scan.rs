@@ -1,5 +1,6 @@
 //! The scan of a local tree: directories in the order of a walk, one at a time, each opened
-//! relative to its parent. Memory: one open handle and the list of names for each level of depth.
+//! relative to its parent; or, where what the last scan found is remembered (`manifest`) and still
+//! so, not opened at all. Memory: one open handle and the list of names for each level of depth.
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,6 +9,11 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::failure::failure;
 use super::filter::Filter;
+use super::manifest::Fresh;
+use super::manifest::confirm::Remembered;
+use super::manifest::format::{Block, Found};
+use super::manifest::mark::Mark;
+use super::manifest::recall::{Peek, Recall, Recalled};
 use super::read::digest_of;
 use super::root::{Root, Stat, StatKind, stat_at, stat_open};
 use super::temp;
@@ -63,39 +69,153 @@ impl Scan {
     }
 }
 
-/// A directory being walked: what is still to be visited in it, last name first.
+/// A step of the walk.
+pub(crate) enum Step {
+    /// A directory, with what is to be remembered of it.
+    Directory(Directory, Vec<u8>),
+    /// Directories that follow each other and are all as remembered.
+    Block(Box<Block>),
+}
+
+/// A directory that was listed: what is still to be visited in it, last name first.
 struct Level {
     path: RelPath,
     fd: Option<OwnedFd>,
     names: Vec<Name>,
+    /// The directory in it of which, and of all that is below it, the walk follows what is
+    /// remembered.
+    within: Option<RelPath>,
 }
 
-/// Walks the tree and gives each directory to `emit`, until it is told to stop.
+/// Walks the tree and gives what it finds to `emit`, until it is told to stop. What is remembered
+/// is used where the directories above are as remembered, or were listed and hold the name.
 pub(crate) fn walk(
     root: &Root,
     scan: &Scan,
-    mut emit: impl FnMut(Directory) -> ControlFlow<()>,
+    fresh: Option<Fresh>,
+    remembered: Remembered,
+    mut emit: impl FnMut(Step) -> ControlFlow<()>,
 ) -> ControlFlow<()> {
-    let mut levels: Vec<Level> = Vec::new();
-    let mut next = Some((RelPath::root(), root.open_dir(&RelPath::root())));
-    loop {
-        if let Some((path, opened)) = next.take() {
-            let (directory, level) = visit(root, scan, path, opened, levels.len());
-            emit(directory)?;
-            levels.extend(level);
+    let recall = Recall::new(scan, remembered);
+    let mut walk = Walk { root, scan, fresh, recall, levels: Vec::new(), reached: None };
+    while let Some(step) = walk.next() {
+        emit(step)?;
+    }
+    ControlFlow::Continue(())
+}
+
+struct Walk<'a> {
+    root: &'a Root,
+    scan: &'a Scan,
+    fresh: Option<Fresh>,
+    recall: Recall<'a>,
+    /// The listed directories on the way to where the walk is. Above the first of them, and with
+    /// none at all, everything is as remembered.
+    levels: Vec<Level>,
+    reached: Option<RelPath>,
+}
+
+impl Walk<'_> {
+    fn next(&mut self) -> Option<Step> {
+        let step = self.advance()?;
+        self.reached = Some(match &step {
+            Step::Directory(directory, _) => directory.path.clone(),
+            Step::Block(block) => block.head.last.clone(),
+        });
+        Some(step)
+    }
+
+    fn advance(&mut self) -> Option<Step> {
+        loop {
+            let within = match self.levels.last() {
+                None => Some(RelPath::root()),
+                Some(level) => level.within.clone(),
+            };
+            if let Some(within) = within {
+                match self.recall.peek() {
+                    Peek::At(path) if path.is_within(&within) => {
+                        return Some(self.follow(&within));
+                    }
+                    Peek::At(_) => {}
+                    Peek::Nothing if self.reached.is_none() => {
+                        let opened = self.root.open_dir(&within);
+                        return Some(self.list(within, opened));
+                    }
+                    Peek::Nothing => {}
+                    Peek::Broken => {
+                        self.recall.give_up();
+                        self.go_on_plainly(&within);
+                        continue;
+                    }
+                }
+            }
+            let level = self.levels.last_mut()?;
+            level.within = None;
+            let Some(name) = level.names.pop() else {
+                self.recall.leave(&level.path);
+                self.levels.pop();
+                continue;
+            };
+            // Names whose path would be too long were reported and left out.
+            let Ok(path) = level.path.join(&name) else { continue };
+            self.recall.pass_over(&path);
+            if matches!(self.recall.peek(), Peek::At(next) if *next == path) {
+                level.within = Some(path.clone());
+                return Some(self.follow(&path));
+            }
+            let opened = match &level.fd {
+                Some(fd) => open_child(fd, &name),
+                None => self.root.open_dir(&path),
+            };
+            return Some(self.list(path, opened));
         }
-        let Some(level) = levels.last_mut() else { return ControlFlow::Continue(()) };
-        let Some(name) = level.names.pop() else {
-            levels.pop();
-            continue;
+    }
+
+    /// Takes what is remembered next, which is somewhere in `within`.
+    fn follow(&mut self, within: &RelPath) -> Step {
+        match self.recall.take(within) {
+            Recalled::Block(block) => Step::Block(block),
+            Recalled::Directory(directory, record) => Step::Directory(directory, record),
+            Recalled::Changed(path) => {
+                let opened = self.root.open_dir(&path);
+                self.list(path, opened)
+            }
+        }
+    }
+
+    fn list(&mut self, path: RelPath, opened: rustix::io::Result<OwnedFd>) -> Step {
+        let visited = visit(self.root, self.scan, self.fresh, path, opened, self.levels.len());
+        let Visited { directory, record, level } = visited;
+        if level.is_none() {
+            self.recall.leave(&directory.path);
+        }
+        self.levels.extend(level);
+        Step::Directory(directory, record)
+    }
+
+    /// What is remembered breaks off somewhere in `within`: lists again what leads to where the
+    /// walk is, and goes on with the names that come after it.
+    fn go_on_plainly(&mut self, within: &RelPath) {
+        let Some(reached) = self.reached.clone() else {
+            // Nothing was told: as if nothing were remembered.
+            return;
         };
-        // Names whose path would be too long were reported and left out.
-        let Ok(path) = level.path.join(&name) else { continue };
-        let opened = match &level.fd {
-            Some(fd) => open_child(fd, &name),
-            None => root.open_dir(&path),
-        };
-        next = Some((path, opened));
+        if let Some(level) = self.levels.last_mut() {
+            level.within = None;
+        }
+        let mut way = vec![reached.clone()];
+        while let Some((dir, _)) = way.last().and_then(RelPath::split) {
+            way.push(dir);
+        }
+        for dir in way.into_iter().rev().filter(|dir| dir.is_within(within)) {
+            let opened = self.root.open_dir(&dir);
+            let visited = visit(self.root, self.scan, None, dir, opened, self.levels.len());
+            if let Some(mut level) = visited.level {
+                let path = level.path.clone();
+                level.names.retain(|name| path.join(name).is_ok_and(|path| path > reached));
+                self.levels.push(level);
+            }
+        }
     }
 }
 
@@ -104,13 +224,22 @@ fn open_child(parent: &OwnedFd, name: &Name) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty())
 }
 
+/// A directory that was listed.
+struct Visited {
+    directory: Directory,
+    /// What is to be remembered of it. Empty if nothing.
+    record: Vec<u8>,
+    level: Option<Level>,
+}
+
 fn visit(
     root: &Root,
     scan: &Scan,
+    fresh: Option<Fresh>,
     path: RelPath,
     opened: rustix::io::Result<OwnedFd>,
     depth: usize,
-) -> (Directory, Option<Level>) {
+) -> Visited {
     let mut directory = Directory {
         path: path.clone(),
         meta: None,
@@ -118,35 +247,43 @@ fn visit(
         leftovers: Vec::new(),
         problems: Vec::new(),
     };
-    let fd = match opened {
-        Ok(fd) => fd,
-        Err(error) => {
-            let failure = failure("open the directory", error);
+    let status =
+        opened.map_err(|error| failure("open the directory", error)).and_then(
+            |fd| match stat_open(&fd) {
+                Ok(stat) => Ok((fd, stat)),
+                Err(error) => Err(failure("look at it", error)),
+            },
+        );
+    let (fd, stat) = match status {
+        Ok(status) => status,
+        Err(failure) => {
             directory.problems.push(Problem { path, failure });
-            return (directory, None);
+            return Visited { directory, record: Vec::new(), level: None };
         }
     };
-    match stat_open(&fd) {
-        Ok(stat) => directory.meta = Some(scan.meta(stat.meta)),
-        Err(error) => {
-            directory.problems.push(Problem { path, failure: failure("look at it", error) });
-            return (directory, None);
-        }
-    }
-    list(root, scan, &fd, &mut directory);
-    directory.entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    directory.meta = Some(scan.meta(stat.meta));
+    let mut found = list(root, scan, &fd, &mut directory);
+    found.sort_unstable_by(|one, other| one.entry.name.cmp(&other.entry.name));
+    let certain = directory.leftovers.is_empty() && directory.problems.is_empty();
+    let record = match fresh {
+        Some(fresh) if certain => fresh.record(&stat, &found),
+        Some(_) | None => Vec::new(),
+    };
+    directory.entries = found.into_iter().map(|found| found.entry).collect();
     let dirs = directory.entries.iter().rev().filter(|entry| entry.node == Node::Dir);
     let names: Vec<Name> = dirs.map(|entry| entry.name.clone()).collect();
     let level = (!names.is_empty()).then(|| Level {
         path,
         fd: (depth < KEPT_OPEN_MAX).then_some(fd),
         names,
+        within: None,
     });
-    (directory, level)
+    Visited { directory, record, level }
 }
 
-/// Fills `directory` with what is in `fd`.
-fn list(root: &Root, scan: &Scan, fd: &OwnedFd, directory: &mut Directory) {
+/// What is in `fd`; what is not to be told as an entry is added to `directory`.
+fn list(root: &Root, scan: &Scan, fd: &OwnedFd, directory: &mut Directory) -> Vec<Found> {
+    let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(LIST_BUFFER_BYTES);
     let mut list = RawDir::new(fd, buffer.spare_capacity_mut());
     while let Some(item) = list.next() {
@@ -155,7 +292,7 @@ fn list(root: &Root, scan: &Scan, fd: &OwnedFd, directory: &mut Directory) {
             Err(error) => {
                 let failure = failure("list the directory", error);
                 directory.problems.push(Problem { path: directory.path.clone(), failure });
-                return;
+                return found;
             }
         };
         let bytes = item.file_name().to_bytes();
@@ -174,11 +311,12 @@ fn list(root: &Root, scan: &Scan, fd: &OwnedFd, directory: &mut Directory) {
         match directory.path.join(&name) {
             Err(_) => directory.problems.push(unusable(&directory.path, bytes)),
             Ok(path) => match node(root, scan, fd, &path, &name, is_dir) {
-                Ok(node) => directory.entries.push(Entry { name, node }),
+                Ok((node, mark)) => found.push(Found { entry: Entry { name, node }, mark }),
                 Err(failure) => directory.problems.push(Problem { path, failure }),
             },
         }
     }
+    found
 }
 
 fn unusable(dir: &RelPath, name: &[u8]) -> Problem {
@@ -204,19 +342,19 @@ fn node(
     path: &RelPath,
     name: &Name,
     is_dir: bool,
-) -> Result<Node, Failure> {
+) -> Result<(Node, Option<Mark>), Failure> {
     if is_dir {
-        return Ok(Node::Dir);
+        return Ok((Node::Dir, None));
     }
-    let Stat { kind, size, meta, .. } =
-        stat_at(fd, name.as_bytes()).map_err(|error| failure("look at it", error))?;
-    let meta = scan.meta(meta);
+    let stat = stat_at(fd, name.as_bytes()).map_err(|error| failure("look at it", error))?;
+    let Stat { kind, size, meta, .. } = stat;
+    let (meta, mark) = (scan.meta(meta), Some(Mark::new(&stat)));
     match kind {
         StatKind::File if scan.checksum => {
             let content = Some(digest_of(root, path)?);
-            Ok(Node::File { size, meta, content })
+            Ok((Node::File { size, meta, content }, mark))
         }
-        StatKind::File => Ok(Node::File { size, meta, content: None }),
+        StatKind::File => Ok((Node::File { size, meta, content: None }, mark)),
         StatKind::Link => {
             let text = rustix::fs::readlinkat(fd, name.as_bytes(), Vec::new())
                 .map_err(|error| failure("read the symlink", error))?
@@ -224,9 +362,9 @@ fn node(
             if text.len() > LINK_BYTES_MAX {
                 return Err(Failure::new(FailureKind::Other, "the symlink's text is too long"));
             }
-            Ok(Node::Link { meta, text: Blob(text) })
+            Ok((Node::Link { meta, text: Blob(text) }, mark))
         }
-        StatKind::Dir => Ok(Node::Dir),
-        StatKind::Special => Ok(Node::Special),
+        StatKind::Dir => Ok((Node::Dir, None)),
+        StatKind::Special => Ok((Node::Special, None)),
     }
 }

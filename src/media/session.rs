@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use super::error::MediaError;
-use super::shard::Scanner;
+use super::group::Scanner;
 use crate::host::Host;
 use crate::wire::message::{Answer, Call, Facts, Job, Piece, ScanSpec, Store, Told};
 

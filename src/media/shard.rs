@@ -1,28 +1,47 @@
 //! Shards: runs of consecutive directories with a digest each, cut so that equal trees are cut
 //! alike. Of a shard whose digest is the same on both sides nothing but the digest is ever looked
-//! at. In flow directories in the order of a walk; out flow heads, and the content of those
-//! shards that somebody takes.
+//! at. Whoever uploads files has a say in what is hashed here, so the hash is a cryptographic one:
+//! 128 bits of BLAKE3, which take a fraction of the time of looking at the files. In flow
+//! directories in the order of a walk; out flow shards, which `group` keeps.
 
-use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::Arc;
 
-use tokio::sync::mpsc;
-
-use crate::wire::message::{Side, Verdict};
+use super::manifest::format::Block;
+use super::scan::Scan;
+use crate::wire::message::Side;
+use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, Meta, MetaRule, Node, ShardHead};
 
-/// Shards whose head was told and whose fate is open, at most: what a scan may be ahead.
-pub(crate) const AHEAD_MAX: usize = 64;
 /// A shard ends after a directory whose path hashes to 0 in this many, on average.
-const DIRS_MEAN: u64 = 512;
+pub(super) const DIRS_MEAN: u64 = if cfg!(test) { 16 } else { 64 };
 /// It also ends when it holds so many entries.
-const ENTRIES_MAX: u64 = 4096;
+const ENTRIES_MAX: u64 = 1024;
 
 /// A shard with its content.
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub head: ShardHead,
-    pub dirs: Vec<Directory>,
+    pub dirs: Listing,
+}
+
+/// What is in a shard.
+#[derive(Debug)]
+pub(crate) enum Listing {
+    Fresh(Vec<Directory>),
+    /// As it is remembered; it is taken apart only if somebody wants it.
+    Remembered(Box<Block>, Arc<Scan>),
+}
+
+impl Listing {
+    pub fn into_vec(self) -> Vec<Directory> {
+        match self {
+            Listing::Fresh(dirs) => dirs,
+            Listing::Remembered(block, scan) => {
+                let dirs = block.directories(&scan).into_iter();
+                dirs.filter_map(|(_, known)| known.map(|(directory, _)| directory)).collect()
+            }
+        }
+    }
 }
 
 /// Cuts a walk into shards.
@@ -55,11 +74,29 @@ impl Cutter {
     /// Adds the next directory; gives the shard that it ends, if it ends one.
     pub fn push(&mut self, directory: Directory) -> Option<Shard> {
         self.absorb(&directory);
-        let hash = blake3::hash(directory.path.as_bytes());
-        let hash = hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let entries = self.files + self.dirs.len() as u64 + 1;
+        let ends = ends(&directory.path, entries);
         self.dirs.push(directory);
-        let entries = self.files + self.dirs.len() as u64;
-        if hash.is_multiple_of(DIRS_MEAN) || entries >= ENTRIES_MAX { self.end() } else { None }
+        if ends { self.end() } else { None }
+    }
+
+    /// Whether the next directory begins a shard.
+    pub fn is_empty(&self) -> bool {
+        self.dirs.is_empty()
+    }
+
+    /// Whether a shard ends with what it holds, and not because the walk came to its end. Cuts
+    /// depend on what is in a shard alone, so a remembered one that begins where a shard begins
+    /// ends where it ended before.
+    pub fn would_cut(head: &ShardHead) -> bool {
+        ends(&head.last, head.files + head.dirs)
+    }
+
+    /// Takes over a remembered shard where one begins.
+    pub fn keep(&mut self, block: Box<Block>, scan: &Arc<Scan>) -> Shard {
+        let head = ShardHead { index: self.index, ..block.head.clone() };
+        self.index += 1;
+        Shard { head, dirs: Listing::Remembered(block, scan.clone()) }
     }
 
     /// The last shard, if anything is left.
@@ -81,7 +118,7 @@ impl Cutter {
         let count = dirs.len() as u64;
         Some(Shard {
             head: ShardHead { index, first, last, digest, files, dirs: count, bytes },
-            dirs,
+            dirs: Listing::Fresh(dirs),
         })
     }
 
@@ -141,129 +178,22 @@ impl Cutter {
     }
 }
 
-/// The three ends of a scan in progress, as whoever compares holds them: heads come, a verdict
-/// goes for each in order, and content comes for each that is taken, in order. `None` among the
-/// heads says that the tree was walked to its end; a channel that closes before it did not get
-/// there, and nothing may be concluded from what is missing.
-pub(crate) struct Scanner {
-    pub heads: mpsc::Receiver<Option<ShardHead>>,
-    pub verdicts: mpsc::Sender<Verdict>,
-    pub contents: mpsc::Receiver<Vec<Directory>>,
+/// Whether a shard that holds so many entries ends after the directory at `path`.
+fn ends(path: &RelPath, entries: u64) -> bool {
+    hash(path).is_multiple_of(DIRS_MEAN) || entries >= ENTRIES_MAX
 }
 
-/// Keeps shards until their verdict comes: [`AHEAD_MAX`] at most, then the scan waits.
-pub(crate) async fn hold(mut shards: mpsc::Receiver<Option<Shard>>, ends: ScannerEnds) {
-    let ScannerEnds { heads, mut verdicts, contents } = ends;
-    let mut held: VecDeque<Shard> = VecDeque::new();
-    let mut scanning = true;
-    loop {
-        tokio::select! {
-            shard = shards.recv(), if scanning && held.len() < AHEAD_MAX => {
-                // Without its end the walk has failed; closing the channels tells that on.
-                let Some(shard) = shard else { return };
-                scanning = shard.is_some();
-                if heads.send(shard.as_ref().map(|shard| shard.head.clone())).await.is_err() {
-                    return;
-                }
-                held.extend(shard);
-            }
-            verdict = verdicts.recv(), if !held.is_empty() => {
-                let Some(verdict) = verdict else { return };
-                while let Some(shard) = held.pop_front() {
-                    if shard.head.index < verdict.index {
-                        continue;
-                    }
-                    if verdict.take && contents.send(shard.dirs).await.is_err() {
-                        return;
-                    }
-                    break;
-                }
-            }
-            else => return,
-        }
-    }
-}
-
-/// The same for a walk on a thread, between that and whoever gives the verdicts.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    state: Mutex<HeldState>,
-    moved: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct HeldState {
-    shards: VecDeque<Shard>,
-    closed: bool,
-}
-
-impl Held {
-    fn state(&self) -> MutexGuard<'_, HeldState> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    /// Takes a shard when there is room for it; `false` if nobody wants one any more. Blocks.
-    pub fn keep(&self, shard: Shard) -> bool {
-        let mut state = self.state();
-        while state.shards.len() >= AHEAD_MAX && !state.closed {
-            state = self.moved.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
-        }
-        state.shards.push_back(shard);
-        !state.closed
-    }
-
-    /// Forgets what comes before the shard that was judged, and that one too; gives its content
-    /// if it is wanted.
-    pub fn judge(&self, verdict: Verdict) -> Option<Vec<Directory>> {
-        let mut state = self.state();
-        self.moved.notify_one();
-        while let Some(shard) = state.shards.pop_front() {
-            if shard.head.index == verdict.index {
-                return verdict.take.then_some(shard.dirs);
-            }
-        }
-        None
-    }
-
-    /// No more verdicts come.
-    pub fn close(&self) {
-        self.state().closed = true;
-        self.moved.notify_one();
-    }
-}
-
-/// A scanner and the other ends of its channels.
-pub(crate) fn channels() -> (Scanner, ScannerEnds) {
-    let (head_sender, heads) = mpsc::channel(AHEAD_MAX + 1);
-    let (verdicts, verdict_receiver) = mpsc::channel(AHEAD_MAX);
-    // Room for all that can be asked for: a scan that waited for its reader would hold up the other
-    // channels of its connection, and with them the answers that the reader waits for.
-    let (content_sender, contents) = mpsc::channel(AHEAD_MAX);
-    let ends =
-        ScannerEnds { heads: head_sender, verdicts: verdict_receiver, contents: content_sender };
-    (Scanner { heads, verdicts, contents }, ends)
-}
-
-pub(crate) struct ScannerEnds {
-    pub heads: mpsc::Sender<Option<ShardHead>>,
-    pub verdicts: mpsc::Receiver<Verdict>,
-    pub contents: mpsc::Sender<Vec<Directory>>,
+/// A number that depends on `path` alone: where to cut is decided by it.
+pub(super) fn hash(path: &RelPath) -> u64 {
+    let hash = blake3::hash(path.as_bytes());
+    hash.as_bytes().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::path::{Name, RelPath};
+    use crate::wire::path::Name;
     use crate::wire::tree::{Entry, Mtime, OwnerRule};
-
-    /// It was not so: a pass over trees that differed much never ended.
-    #[test]
-    fn all_that_may_be_asked_for_finds_room_although_nobody_reads_it() {
-        let (_scanner, ends) = channels();
-        for _ in 0..AHEAD_MAX {
-            assert!(ends.contents.try_send(Vec::new()).is_ok());
-        }
-    }
 
     const RULE: MetaRule = MetaRule { whole_secs: false, owner: OwnerRule::Ignore };
 
@@ -294,7 +224,8 @@ mod tests {
     #[test]
     fn both_sides_cut_alike_and_a_change_shows_in_one_shard() {
         let source = cut(Side::Source, directories(None));
-        assert!((20..200).contains(&source.len()), "{} shards", source.len());
+        let expected = 20_000 / DIRS_MEAN as usize;
+        assert!((expected / 2..expected * 2).contains(&source.len()), "{} shards", source.len());
         assert_eq!(cut(Side::Target, directories(None)), source);
         let changed = cut(Side::Target, directories(Some(12_345)));
         let differ = source.iter().zip(&changed).filter(|(one, other)| one != other).count();

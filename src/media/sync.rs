@@ -15,17 +15,17 @@ use super::deletions::Deletions;
 use super::endpoint::Endpoint;
 use super::error::MediaError;
 use super::filter::Filter;
+use super::group::Scanner;
 use super::merge::Merge;
 use super::options::{Options, Outcome};
 use super::pass::Pass;
 use super::session::{Link, Session};
-use super::shard::Scanner;
 use super::trail::Trail;
 use super::transfer;
 use crate::error::{Advice, Retry};
 use crate::event::Monitor;
 use crate::wire::bounded::{Blob, List};
-use crate::wire::message::{ScanSpec, Side};
+use crate::wire::message::{ScanSpec, Side, Trust};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{MetaRule, OwnerRule, RunId};
 
@@ -159,7 +159,11 @@ async fn scan_both(
     rule: MetaRule,
 ) -> Result<(Scanner, Scanner), MediaError> {
     let exclude = options.exclude.iter().cloned().map(Blob).collect();
-    let spec = ScanSpec { rule, checksum: options.checksum, exclude: List(exclude) };
+    let trust = match options.quiet {
+        Some(quiet) => Trust::QuietFiles { secs: quiet.as_secs().try_into().unwrap_or(u32::MAX) },
+        None => Trust::Names,
+    };
+    let spec = ScanSpec { rule, checksum: options.checksum, trust, exclude: List(exclude) };
     let of_source = from.scan(spec.clone()).await?;
     // Owners are mapped on the way; what lies on the target is taken as it is.
     let owner = match rule.owner {

@@ -9,7 +9,7 @@ use crate::config::{Config, Side, Transport};
 use crate::error::{Advice, Retry};
 use crate::event::{Event, Monitor};
 use crate::host::helper::{self, Helper, HelperError, Reach};
-use crate::host::{Command, Host, HostError, RunAs, run_ok};
+use crate::host::{Command, Host, HostError, RunAs, run, run_ok};
 
 /// Everything that the steps share. Cheap to clone.
 #[derive(Clone)]
@@ -79,6 +79,13 @@ impl Machine {
 
     /// Takes every helper of ours off that machine again.
     pub async fn remove_helper(&self) -> Result<(), HostError> {
+        // What it kept for the user that the file engine ran as. It is a cache: what cannot be
+        // removed may stay.
+        let script = r#"for file in "$1"/*/transhume; do
+                [ ! -x "$file" ] || "$file" helper forget 2>/dev/null || true
+            done"#;
+        let command = Command::script(script, &[&self.work_path("helper")]);
+        let _ = run(self.host(), &command.run_as(self.mastodon())).await;
         if let Some(helper) = self.helper.get() {
             helper.remove(self.host()).await?;
         }

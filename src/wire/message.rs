@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Blob, List};
 use super::path::{Name, PATH_BYTES_MAX, RelPath};
 use super::tree::{
-    Digest, DirectoryPart, Failure, LINK_BYTES_MAX, Meta, MetaRule, Mtime, RunId, ShardHead,
+    Digest, DirectoryPart, Failure, GroupHead, LINK_BYTES_MAX, Meta, MetaRule, Mtime, RunId,
+    ShardHead,
 };
 
 /// The largest file that travels whole, in one piece.
@@ -39,6 +40,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
     Opened(Result<Facts, Failure>),
+    Group(GroupHead),
+    /// Those of a group come when it is wanted.
     Shard(ShardHead),
     Content(Content),
     ScanEnd,
@@ -83,15 +86,35 @@ pub struct ScanSpec {
     pub rule: MetaRule,
     /// Hash every file.
     pub checksum: bool,
+    pub trust: Trust,
     /// Patterns as in `--exclude`.
     pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
 }
 
-/// What becomes of a shard whose head was seen.
+/// How far what the last scan found is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Trust {
+    /// Every directory is listed.
+    Nothing,
+    /// Directories that were not changed since then are not listed, but every file is looked at.
+    Names,
+    /// Nor are files in them looked at that had not changed for so long even then.
+    QuietFiles { secs: u32 },
+}
+
+/// What a head is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Level {
+    Group,
+    Shard,
+}
+
+/// What becomes of a group or shard whose head was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
+    pub level: Level,
     pub index: u64,
-    /// Its content is wanted; otherwise it is forgotten.
+    /// The heads of its shards, or its content, are wanted; otherwise it is forgotten.
     pub take: bool,
 }
 

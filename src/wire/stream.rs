@@ -15,7 +15,7 @@ use super::message::{
     Parted, Piece, Reply, Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Told, Verdict,
 };
 use super::path::RelPath;
-use super::tree::{Digest, Failure, Meta, ShardHead};
+use super::tree::{Digest, Failure, GroupHead, Meta, ShardHead};
 
 /// A pack is sent when it has this many bytes.
 const PACK_BYTES: usize = 256 * 1024;
@@ -41,6 +41,7 @@ enum RequestHead {
 #[derive(Serialize, Deserialize)]
 enum ReplyHead {
     Opened(Result<Facts, Failure>),
+    Group(GroupHead),
     Shard(ShardHead),
     Content(Content),
     ScanEnd,
@@ -186,6 +187,7 @@ impl FrameQueue {
     pub fn reply(&mut self, reply: Reply) -> Result<(), WireError> {
         match reply {
             Reply::Opened(result) => self.message(&ReplyHead::Opened(result)),
+            Reply::Group(head) => self.message(&ReplyHead::Group(head)),
             Reply::Shard(head) => self.message(&ReplyHead::Shard(head)),
             Reply::Content(content) => self.message(&ReplyHead::Content(content)),
             Reply::ScanEnd => self.message(&ReplyHead::ScanEnd),
@@ -376,6 +378,7 @@ impl ReplyDecoder {
         }
         let reply = match head {
             ReplyHead::Opened(result) => Reply::Opened(result),
+            ReplyHead::Group(head) => Reply::Group(head),
             ReplyHead::Shard(head) => Reply::Shard(head),
             ReplyHead::Content(content) => Reply::Content(content),
             ReplyHead::ScanEnd => Reply::ScanEnd,

@@ -165,6 +165,15 @@ pub struct ShardHead {
     pub bytes: u64,
 }
 
+/// A run of shards, consecutive in the order of the walk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupHead {
+    /// As if it were one shard; its digest is over those of its shards. Groups count for
+    /// themselves.
+    pub whole: ShardHead,
+    pub shards: u32,
+}
+
 /// Something about one path that went wrong and stops nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

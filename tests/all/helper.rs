@@ -1,6 +1,6 @@
 //! The helper: installed on real servers, and at work.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command as Program, Stdio};
 use std::time::Duration;
@@ -68,6 +68,12 @@ async fn is_installed_privately_once_and_reused_and_removed() {
     let inode = std::fs::metadata(path).unwrap().ino();
     assert_eq!(installed(host.as_ref(), Reach::Login).await, helper);
     assert_eq!(std::fs::metadata(path).unwrap().ino(), inode, "nothing was copied again");
+
+    // What its scans left for the next ones goes with it.
+    let manifests = place.cache().join("transhume/manifests");
+    let (mut private, remembered) = (std::fs::DirBuilder::new(), manifests.join("0.manifest"));
+    private.mode(0o700).create(&manifests).unwrap();
+    std::fs::write(remembered, "").unwrap();
 
     helper.remove(host.as_ref()).await.unwrap();
     assert!(!place.cache().join("transhume").exists());

@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod guards;
 mod hostile;
+mod memory;
 mod model;
 mod parts;
 mod rights;

@@ -9,6 +9,8 @@ use super::{STREAMS, Wanted};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     Helper,
+    /// Believing what the last pass found of old files.
+    Quick,
     Sftp,
     Rsync,
     Tar,
@@ -19,8 +21,15 @@ pub enum Peer {
 }
 
 impl Peer {
-    pub const ALL: [Peer; 6] =
-        [Peer::Helper, Peer::Sftp, Peer::Rsync, Peer::Tar, Peer::OpenSftp, Peer::Rclone];
+    pub const ALL: [Peer; 7] = [
+        Peer::Helper,
+        Peer::Quick,
+        Peer::Sftp,
+        Peer::Rsync,
+        Peer::Tar,
+        Peer::OpenSftp,
+        Peer::Rclone,
+    ];
 
     /// In the order of the table.
     pub fn all() -> impl Iterator<Item = Peer> {
@@ -30,6 +39,7 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::Helper => "transhume helper",
+            Peer::Quick => "transhume --quick",
             Peer::Sftp => "transhume sftp",
             Peer::Rsync => "rsync -a",
             Peer::Tar => "tar | ssh tar",
@@ -42,7 +52,7 @@ impl Peer {
     /// The program that must be installed for it.
     fn needs(self) -> Option<&'static str> {
         match self {
-            Peer::Helper | Peer::Sftp | Peer::Streams => None,
+            Peer::Helper | Peer::Quick | Peer::Sftp | Peer::Streams => None,
             Peer::Rsync => Some("rsync"),
             Peer::Tar => Some("tar"),
             Peer::OpenSftp => Some("sftp"),
@@ -68,16 +78,24 @@ impl Peer {
         !matches!(self, Peer::Tar | Peer::OpenSftp | Peer::Streams)
     }
 
+    /// Whether it copies as another one does if nothing is there yet.
+    pub fn repeats(self) -> bool {
+        self == Peer::Quick
+    }
+
     /// The command that makes `target` on `server`'s machine hold what `source` holds.
     pub fn command(self, program: &Path, server: &Server, source: &Path, target: &Path) -> Command {
         let (sshd, address) = (&server.sshd, server.address);
         let ssh = sshd.ssh_words();
         let login = format!("{}@{address}", sshd.user());
         match self {
-            Peer::Helper | Peer::Sftp => {
+            Peer::Helper | Peer::Quick | Peer::Sftp => {
                 let mut command = Command::new(program);
+                command.env("XDG_CACHE_HOME", sshd.dir().join("cache-here"));
                 command.args(["files", "-q", "--delete", "--transport"]);
-                command.arg(if self == Peer::Helper { "helper" } else { "sftp" });
+                command.arg(if self == Peer::Sftp { "sftp" } else { "helper" });
+                // The files are old by their times, and were made just now.
+                command.args((self == Peer::Quick).then_some("--quick=0"));
                 command.arg("--identity").arg(sshd.client_key());
                 let known = format!("UserKnownHostsFile={}", sshd.known_hosts().display());
                 command.args(["-e", &known]).arg(source);

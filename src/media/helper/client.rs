@@ -9,16 +9,16 @@ use tokio::sync::{mpsc, oneshot};
 use super::stream::{Accept, Opening, Stream, at_host};
 use crate::host::{Command, Host};
 use crate::media::error::MediaError;
+use crate::media::group::{Heading, SHARDS_KEPT_MAX, Scanner, channels};
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
     Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel, lanes_to,
 };
-use crate::media::shard::{AHEAD_MAX, Scanner, channels};
 use crate::wire::WireError;
 use crate::wire::content::Assembler;
 use crate::wire::message::{Answer, Facts, Piece, Reply, Request, ScanSpec, Told};
-use crate::wire::tree::{Directory, ShardHead};
+use crate::wire::tree::Directory;
 
 const CALLS_LANE: u32 = u32::MAX;
 
@@ -71,7 +71,7 @@ impl Helper {
 const STRAY: WireError = WireError::OutOfTurn("a reply to something else");
 
 struct ToScanner {
-    heads: mpsc::Sender<Option<ShardHead>>,
+    heads: mpsc::Sender<Heading>,
     contents: mpsc::Sender<Vec<Directory>>,
     assembler: Assembler,
 }
@@ -80,8 +80,9 @@ struct ToScanner {
 impl Accept for ToScanner {
     async fn accept(&mut self, reply: Reply) -> Result<bool, WireError> {
         match reply {
-            Reply::Shard(head) => Ok(self.heads.send(Some(head)).await.is_ok()),
-            Reply::ScanEnd => Ok(self.heads.send(None).await.is_ok()),
+            Reply::Group(head) => Ok(self.heads.send(Heading::Group(head)).await.is_ok()),
+            Reply::Shard(head) => Ok(self.heads.send(Heading::Shard(head)).await.is_ok()),
+            Reply::ScanEnd => Ok(self.heads.send(Heading::End).await.is_ok()),
             Reply::Content(content) => match self.assembler.push(content)? {
                 Some(dirs) => Ok(self.contents.send(dirs).await.is_ok()),
                 None => Ok(true),
@@ -164,7 +165,7 @@ impl Session for Helper {
             None => self.stream(&*self.host, 0).await?,
         };
         let (scanner, ends) = channels();
-        let (requests, receiver) = mpsc::channel(AHEAD_MAX + 1);
+        let (requests, receiver) = mpsc::channel(2 * SHARDS_KEPT_MAX + 1);
         let mut verdicts = ends.verdicts;
         tokio::spawn(async move {
             let mut next = Some(Request::Scan(spec));

@@ -6,6 +6,7 @@
 //! come by themselves, have a second thread.
 
 use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 
@@ -13,11 +14,12 @@ use tokio::sync::mpsc;
 
 use super::frames::{FrameReader, FrameWriter};
 use crate::media::apply::Changer;
+use crate::media::cut::cut;
+use crate::media::group::{Held, Judged};
 use crate::media::read;
 use crate::media::root::{Dirs, native};
-use crate::media::session::local::{Tree, cut, missing};
+use crate::media::session::local::{Tree, missing};
 use crate::media::session::{JOBS_AHEAD_MAX, PIECES_AHEAD_MAX};
-use crate::media::shard::Held;
 use crate::media::store::Storer;
 use crate::media::temp::TempNames;
 use crate::wire::hello::Hello;
@@ -26,8 +28,12 @@ use crate::wire::stream::{FrameQueue, RequestDecoder};
 use crate::wire::tree::{Failure, FailureKind};
 use crate::wire::{WireError, content};
 
-/// Serves one stream until its input ends. Blocks.
-pub fn serve(input: impl Read, output: impl Write + Send + 'static) -> Result<(), WireError> {
+/// Serves one stream until its input ends. Blocks. What scans find is remembered in `manifests`.
+pub fn serve(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    manifests: Option<&Path>,
+) -> Result<(), WireError> {
     let mut input = FrameReader::new(input);
     let mut output = FrameWriter::new(output);
     output.write(Hello::ours().frame())?;
@@ -35,7 +41,8 @@ pub fn serve(input: impl Read, output: impl Write + Send + 'static) -> Result<()
     let greeting = input.next()?.ok_or(WireError::Truncated)?;
     Hello::accept(&greeting)?;
     let replies = Arc::new(Replies(Mutex::new(Writing { queue: FrameQueue::default(), output })));
-    let mut server = Server { replies, tree: None, lane: 0, work: Work::None };
+    let manifests = manifests.map(Path::to_owned);
+    let mut server = Server { replies, manifests, tree: None, lane: 0, work: Work::None };
     let served = server.serve(&mut input);
     server.end(served)
 }
@@ -81,6 +88,7 @@ impl<W: Write> Replies<W> {
 
 struct Server<W: Write> {
     replies: Arc<Replies<W>>,
+    manifests: Option<PathBuf>,
     tree: Option<Tree>,
     lane: u32,
     work: Work,
@@ -141,7 +149,8 @@ impl<W: Write + Send + 'static> Server<W> {
         }
         let Open { root, side, create, run, lane } = open;
         self.lane = lane;
-        self.tree = Tree::open(native(&root.0), side, create, run)?;
+        let tree = Tree::open(native(&root.0), side, create, run)?;
+        self.tree = tree.map(|tree| tree.remembering(self.manifests.as_deref()));
         Ok(self.tree.as_ref().map_or_else(missing, Tree::facts))
     }
 
@@ -152,6 +161,7 @@ impl<W: Write + Send + 'static> Server<W> {
     fn scan(&mut self, spec: &ScanSpec) -> Result<(), WireError> {
         let Work::None = self.work else { return Err(OTHER_WORK) };
         let tree = self.tree()?.clone();
+        let memory = tree.memory(spec);
         let scan = match tree.scan(spec) {
             Ok(scan) => scan,
             Err(bad) => return self.replies.send(fatal(bad.to_string())),
@@ -159,11 +169,12 @@ impl<W: Write + Send + 'static> Server<W> {
         let (held, replies) = (Arc::new(Held::default()), self.replies.clone());
         let kept = held.clone();
         let walk = move || {
-            cut(&tree.root, &scan, |shard| {
-                let reply = shard.as_ref().map(|shard| Reply::Shard(shard.head.clone()));
+            cut(&tree.root, &Arc::new(scan), memory.as_ref(), |shard| {
+                let end = shard.is_none().then_some(Reply::ScanEnd);
                 // Kept before it is told: the verdict may be fast.
-                shard.is_none_or(|shard| kept.keep(shard))
-                    && replies.send(reply.unwrap_or(Reply::ScanEnd)).is_ok()
+                let Ok(group) = kept.keep(shard) else { return false };
+                let told: Vec<Reply> = group.map(Reply::Group).into_iter().chain(end).collect();
+                told.is_empty() || replies.add(told).and_then(|()| replies.flush()).is_ok()
             });
         };
         self.work = Work::Scan(held, thread("scan", walk)?);
@@ -172,9 +183,14 @@ impl<W: Write + Send + 'static> Server<W> {
 
     fn judge(&self, verdict: Verdict) -> Result<(), WireError> {
         let Work::Scan(held, _) = &self.work else { return Err(OTHER_WORK) };
-        let Some(dirs) = held.judge(verdict) else { return Ok(()) };
-        let portions = content::split(verdict.index, dirs);
-        portions.into_iter().try_for_each(|portion| self.replies.add([Reply::Content(portion)]))
+        match held.judge(verdict) {
+            Judged::Nothing => Ok(()),
+            Judged::Open(heads) => self.replies.add(heads.into_iter().map(Reply::Shard)),
+            Judged::Content(index, dirs) => {
+                let mut portions = content::split(index, dirs.into_vec()).into_iter();
+                portions.try_for_each(|portion| self.replies.add([Reply::Content(portion)]))
+            }
+        }
     }
 
     fn read(&mut self, job: Job) -> Result<(), WireError> {

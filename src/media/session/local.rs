@@ -1,6 +1,5 @@
 //! A directory of this machine: the workers run on threads of this process.
 
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,13 +12,15 @@ use super::{
     calls_channel,
 };
 use crate::media::apply::Changer;
+use crate::media::cut::cut;
 use crate::media::error::MediaError;
 use crate::media::failure::failure;
 use crate::media::filter::{BadPattern, Filter};
+use crate::media::group::{Heading, Scanner, channels, hold};
+use crate::media::manifest::Memory;
 use crate::media::read;
 use crate::media::root::{Dirs, Root};
-use crate::media::scan::{Scan, walk};
-use crate::media::shard::{Cutter, Scanner, Shard, channels, hold};
+use crate::media::scan::Scan;
 use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
 use crate::wire::bounded::Blob;
@@ -27,6 +28,8 @@ use crate::wire::message::{Facts, Job, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
 
 const LOCAL_LANES: usize = 2;
+/// Between the walk and who keeps them: enough that neither wakes the other up for each.
+const SHARDS_ON_THEIR_WAY_MAX: usize = 16;
 /// Stands for the lane of calls in the names of temporary files.
 const CALLS_LANE: u32 = u32::MAX;
 
@@ -42,6 +45,8 @@ pub(crate) struct Tree {
     pub root: Arc<Root>,
     pub side: Side,
     pub run: RunId,
+    /// Where it is remembered what scans find.
+    manifests: Option<Arc<Path>>,
 }
 
 impl Tree {
@@ -53,7 +58,12 @@ impl Tree {
         run: RunId,
     ) -> Result<Option<Self>, Failure> {
         let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
-        Ok(root.map(|root| Tree { root: Arc::new(root), side, run }))
+        Ok(root.map(|root| Tree { root: Arc::new(root), side, run, manifests: None }))
+    }
+
+    /// The same tree, whose scans are remembered in `manifests`.
+    pub fn remembering(self, manifests: Option<&Path>) -> Self {
+        Tree { manifests: manifests.map(Arc::from), ..self }
     }
 
     pub fn facts(&self) -> Facts {
@@ -74,6 +84,11 @@ impl Tree {
             filter: Filter::new(&patterns)?,
             run: self.run,
         })
+    }
+
+    /// Where a scan of it remembers what it finds, if it does.
+    pub fn memory(&self, spec: &ScanSpec) -> Option<Memory> {
+        Memory::new(self.manifests.as_deref()?, spec)
     }
 
     pub fn storer(&self, lane: u32) -> Storer {
@@ -99,12 +114,13 @@ impl Workers {
     }
 
     fn scan(&self, spec: &ScanSpec) -> Result<Scanner, MediaError> {
-        let (tree, scan) = (self.tree.clone(), self.tree.scan(spec)?);
+        let (tree, scan) = (self.tree.clone(), Arc::new(self.tree.scan(spec)?));
+        let memory = self.tree.memory(spec);
         let (scanner, ends) = channels();
-        let (sender, shards) = mpsc::channel(2);
+        let (sender, shards) = mpsc::channel(SHARDS_ON_THEIR_WAY_MAX);
         tokio::spawn(hold(shards, ends));
         thread("scan", move || {
-            cut(&tree.root, &scan, |shard| sender.blocking_send(shard).is_ok());
+            cut(&tree.root, &scan, memory.as_ref(), |shard| sender.blocking_send(shard).is_ok());
         })?;
         Ok(scanner)
     }
@@ -150,23 +166,6 @@ impl Workers {
     }
 }
 
-/// Walks the tree and gives its shards to `send` while that takes them. The end is given as `None`,
-/// and only if the walk came to it. Blocking.
-pub(crate) fn cut(root: &Root, scan: &Scan, mut send: impl FnMut(Option<Shard>) -> bool) {
-    let mut cutter = Cutter::new(scan.side, scan.rule);
-    let mut give = |shard| {
-        if send(Some(shard)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    };
-    let walked = walk(root, scan, |directory| match cutter.push(directory) {
-        Some(shard) => give(shard),
-        None => ControlFlow::Continue(()),
-    });
-    if walked.is_continue() && cutter.end().is_none_or(|shard| give(shard).is_continue()) {
-        // If nobody listens any more, nobody needs to know.
-        let _ = send(None);
-    }
-}
-
 /// The session of a local endpoint.
 pub(crate) struct Local {
     link: Arc<Link>,
@@ -195,7 +194,7 @@ pub(crate) fn missing() -> Facts {
 pub(crate) async fn scan_nothing() -> Scanner {
     let (scanner, ends) = channels();
     // The receiver is in our hand and has room.
-    let _ = ends.heads.send(None).await;
+    let _ = ends.heads.send(Heading::End).await;
     scanner
 }
 

@@ -11,6 +11,7 @@ use super::{change, scan, source, target};
 use crate::host::Host;
 use crate::media::error::MediaError;
 use crate::media::filter::Filter;
+use crate::media::group::{Scanner, channels, hold};
 use crate::media::helper::stream::Opening;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
@@ -18,7 +19,6 @@ use crate::media::session::{
     Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel,
 };
-use crate::media::shard::{Scanner, channels, hold};
 use crate::media::temp::TempNames;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, ScanSpec, Side};

@@ -46,8 +46,9 @@ pub async fn endpoints(
         root.there.as_ref().map_or_else(|| root.path.clone(), |dir| dir.real.clone())
     };
     let config = &world.config.media;
+    let manifests = world.config.state_dir.join("manifests");
     let source = match &world.source.side.host {
-        None => Endpoint::local(real(&paths.source)),
+        None => Endpoint::remembered(real(&paths.source), Some(manifests.clone())),
         Some(_) => {
             let helper = world.source.media_helper(config.transport, &*world.monitor).await?;
             Endpoint::remote(
@@ -63,7 +64,8 @@ pub async fn endpoints(
     let target = &world.target;
     if target.side.host.is_none() {
         let owner = Owner::Named { user: target.side.user.clone(), group: None };
-        return Ok((source, Endpoint::local(real(&paths.target)), owner));
+        let target = Endpoint::remembered(real(&paths.target), Some(manifests));
+        return Ok((source, target, owner));
     }
     let helper = target.media_helper(config.transport, &*world.monitor).await?;
     // The helper writes as Mastodon's user; an SFTP session writes as whoever logs in.

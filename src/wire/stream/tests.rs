@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::bounded::Blob;
-use super::super::message::{Op, Side};
+use super::super::message::{Level, Op, Side, Trust};
 use super::super::path::Name;
 use super::super::tree::{
     DirectoryPart, Entry, FailureKind, MetaRule, Mtime, Node, OwnerRule, Problem, RunId,
@@ -97,9 +97,10 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
             Request::Scan(ScanSpec {
                 rule,
                 checksum: true,
+                trust: Trust::QuietFiles { secs: 7 },
                 exclude: List(vec![Blob(b"*.tmp".to_vec())])
             }),
-            Request::Verdict(Verdict { index: 4, take: false }),
+            Request::Verdict(Verdict { level: Level::Group, index: 4, take: false }),
             Request::Store(Store::Abort),
             Request::Store(Store::Flush),
             Request::Store(Store::Apply(List(vec![Op::Remove { path: RelPath::root() }]))),
@@ -285,8 +286,8 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
     let store = |store| Request::Store(store);
     let requests = vec![
         Request::Open(open),
-        Request::Scan(ScanSpec { rule, checksum: true, exclude }),
-        Request::Verdict(Verdict { index: 1, take: true }),
+        Request::Scan(ScanSpec { rule, checksum: true, trust: Trust::Names, exclude }),
+        Request::Verdict(Verdict { level: Level::Group, index: 1, take: true }),
         Request::Read(Job {
             ticket: 1,
             path: path.clone(),
@@ -329,6 +330,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
     let facts = Facts { exists: true, privileged: false, path: Blob(b"/srv".to_vec()) };
     let replies = vec![
         Reply::Opened(Ok(facts)),
+        Reply::Group(GroupHead { whole: shard.clone(), shards: 3 }),
         Reply::Shard(shard),
         Reply::Content(Content { index: 0, parts: List(vec![part]), last: true }),
         Reply::ScanEnd,

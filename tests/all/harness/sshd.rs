@@ -225,11 +225,12 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 AllowStreamLocalForwarding yes
 PermitUserRC no
-SetEnv {} SHLVL=1 {}
+SetEnv {} SHLVL=1 {} {}
 Subsystem sftp internal-sftp
 LogLevel VERBOSE
 ",
         marker(dir),
+        cache(dir, wanted),
         wanted.env.join(" ")
     ));
     std::fs::write(dir.join("sshd_config"), text).expect("the directory is ours");
@@ -242,6 +243,12 @@ fn write_shadow(dir: &Path, password: &str) {
     std::fs::write(&path, format!("{}:{}:19000:0:99999:7:::\n", user.trim(), hash.trim()))
         .expect("the directory is ours");
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+}
+
+/// A cache directory of its own: nothing is left in the home of whoever tests.
+fn cache(dir: &Path, wanted: &Builder) -> String {
+    let named = wanted.env.iter().any(|variable| variable.starts_with("XDG_CACHE_HOME="));
+    if named { String::new() } else { format!("XDG_CACHE_HOME={}/cache", dir.display()) }
 }
 
 /// An environment variable that every command of this server has.

@@ -149,15 +149,15 @@ impl Host for Single {
     }
 
     async fn spawn(&self, command: &Command) -> Result<Process, HostError> {
-        Near.spawn(command).await
+        Near(None).spawn(command).await
     }
 
     async fn connect(&self, address: &Address) -> Result<Stream, HostError> {
-        Near.connect(address).await
+        Near(None).connect(address).await
     }
 
     async fn subsystem(&self, name: &str) -> Result<Stream, HostError> {
-        Near.subsystem(name).await
+        Near(None).subsystem(name).await
     }
 
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {

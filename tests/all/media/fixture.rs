@@ -21,7 +21,7 @@ use crate::harness::sshd::Sshd;
 /// A machine whose helpers run in this process and whose SFTP server is OpenSSH's program on a
 /// pair of pipes.
 #[derive(Debug)]
-pub struct Near;
+pub struct Near(pub Option<PathBuf>);
 
 #[async_trait]
 impl Host for Near {
@@ -34,7 +34,9 @@ impl Host for Near {
             return Local::new().spawn(command).await;
         }
         let ((stdin, input), (stdout, output)) = (pipe(), pipe());
-        let served = tokio::task::spawn_blocking(move || helper::serve(input, output));
+        let manifests = self.0.clone();
+        let served =
+            tokio::task::spawn_blocking(move || helper::serve(input, output, manifests.as_deref()));
         Ok(Process::new(Box::pin(stdin), Box::pin(stdout), async move {
             let code = match served.await {
                 Ok(Ok(())) => 0,
@@ -62,7 +64,7 @@ impl Host for Near {
     }
 
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
-        Ok(Arc::new(Near))
+        Ok(Arc::new(Near(self.0.clone())))
     }
 }
 
@@ -101,15 +103,17 @@ impl Way {
         command: &Command,
         source: &Path,
         target: &Path,
+        manifests: Option<&Path>,
     ) -> (Endpoint, Endpoint) {
+        let local = |root: &Path| Endpoint::remembered(root, manifests.map(Path::to_owned));
         let helper = |root: &Path| Endpoint::helper(host.clone(), command.clone(), bytes(root), 2);
         let sftp = |root: &Path| Endpoint::sftp(host.clone(), bytes(root), 2);
         match self {
-            Way::Local => (Endpoint::local(source), Endpoint::local(target)),
-            Way::PushHelper => (Endpoint::local(source), helper(target)),
-            Way::PullHelper => (helper(source), Endpoint::local(target)),
-            Way::PushSftp => (Endpoint::local(source), sftp(target)),
-            Way::PullSftp => (sftp(source), Endpoint::local(target)),
+            Way::Local => (local(source), local(target)),
+            Way::PushHelper => (local(source), helper(target)),
+            Way::PullHelper => (helper(source), local(target)),
+            Way::PushSftp => (local(source), sftp(target)),
+            Way::PullSftp => (sftp(source), local(target)),
         }
     }
 }
@@ -131,13 +135,24 @@ pub struct Pair {
     pub target: PathBuf,
     pub host: Arc<dyn Host>,
     pub command: Command,
+    /// Where the local side remembers what its scans find.
+    pub manifests: Option<PathBuf>,
     sshd: Option<Arc<Sshd>>,
 }
 
 impl Pair {
     /// A machine in this process.
     pub fn near() -> Self {
-        Pair::over(Arc::new(Near), Command::new(["helper"]), None)
+        Pair::over(Arc::new(Near(None)), Command::new(["helper"]), None)
+    }
+
+    /// The same, and both sides remember what their scans find.
+    pub fn near_remembering() -> Self {
+        let mut pair = Pair::near();
+        let manifests = pair.dir.path().join("manifests");
+        pair.host = Arc::new(Near(Some(manifests.clone())));
+        pair.manifests = Some(manifests);
+        pair
     }
 
     /// A real sshd and the real binary.
@@ -150,7 +165,8 @@ impl Pair {
         let dir = tempfile::tempdir().unwrap();
         let (source, target) = (dir.path().join("source"), dir.path().join("target"));
         std::fs::create_dir(&source).unwrap();
-        Pair { dir, source, target, host, command, sshd: sshd.map(Arc::new) }
+        let (manifests, sshd) = (None, sshd.map(Arc::new));
+        Pair { dir, source, target, host, command, manifests, sshd }
     }
 
     /// Ends every session of the server when called.
@@ -203,7 +219,10 @@ impl Pair {
         options: &Options,
         monitor: &dyn Monitor,
     ) -> Result<Outcome, MediaError> {
-        let (source, target) = way.ends(&self.host, &self.command, &self.source, &self.target);
+        let (source, target) = {
+            let manifests = self.manifests.as_deref();
+            way.ends(&self.host, &self.command, &self.source, &self.target, manifests)
+        };
         sync(&source, &target, options, monitor).await
     }
 

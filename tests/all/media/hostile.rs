@@ -16,12 +16,13 @@ use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, S
 use transhume::media::{Endpoint, MediaError, Options, Outcome, sync};
 use transhume::wire::hello::Hello;
 use transhume::wire::message::{
-    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Op, Open, PART_BYTES,
-    PartHead, Parted, Piece, Reply, Request, Side, Store, Told,
+    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Level, Op, Open, PART_BYTES,
+    PartHead, Parted, Piece, Reply, Request, Side, Store, Told, Verdict,
 };
 use transhume::wire::stream::{FrameQueue, ReplyDecoder, RequestDecoder};
 use transhume::wire::tree::{
-    Digest, DirectoryPart, Entry, Failure, FailureKind, Meta, Mtime, Node, RunId, ShardHead,
+    Digest, DirectoryPart, Entry, Failure, FailureKind, GroupHead, Meta, Mtime, Node, RunId,
+    ShardHead,
 };
 use transhume::wire::{Blob, Frame, FrameKind, Frames, List, Name, RelPath};
 
@@ -117,7 +118,7 @@ fn path(text: &str) -> RelPath {
 }
 
 fn head(first: &str, last: &str) -> Reply {
-    Reply::Shard(ShardHead {
+    let whole = ShardHead {
         index: 0,
         first: path(first),
         last: path(last),
@@ -125,7 +126,17 @@ fn head(first: &str, last: &str) -> Reply {
         files: 1,
         dirs: 1,
         bytes: 1,
-    })
+    };
+    Reply::Group(GroupHead { whole, shards: 1 })
+}
+
+/// The one shard of the group that is told in `said`.
+fn shard(said: Vec<Say>) -> Vec<Say> {
+    let shard = |said| match said {
+        Say::Reply(Reply::Group(head)) => Some(Say::Reply(Reply::Shard(head.whole))),
+        Say::Reply(_) | Say::Frame(_) | Say::Bytes(_) | Say::End => None,
+    };
+    said.into_iter().find_map(shard).into_iter().collect()
 }
 
 fn file(name: &str) -> Entry {
@@ -178,7 +189,8 @@ fn source(
             vec![Say::Reply(Reply::Opened(Ok(facts)))]
         }
         Request::Scan(_) => scan(),
-        Request::Verdict(_) => taken(),
+        Request::Verdict(Verdict { level: Level::Group, .. }) => shard(scan()),
+        Request::Verdict(Verdict { level: Level::Shard, .. }) => taken(),
         Request::Read(job) => read(job.ticket),
         Request::Store(_) | Request::Call(_) => Vec::new(),
     }))
@@ -351,7 +363,8 @@ fn in_parts(lie: impl Fn(u32, &mut PartHead, &mut Digest) + Send + Sync + 'stati
             vec![Say::Reply(Reply::Opened(Ok(facts)))]
         }
         Request::Scan(_) => one_file(),
-        Request::Verdict(_) => {
+        Request::Verdict(Verdict { level: Level::Group, .. }) => shard(one_file()),
+        Request::Verdict(Verdict { level: Level::Shard, .. }) => {
             vec![Say::Reply(content(vec![directory("", vec![large.clone()])]))]
         }
         Request::Read(Job { ticket, part: Some(index), .. }) => {
@@ -509,7 +522,7 @@ async fn a_request_to_an_sftp_server_that_says_no_more_is_lost_and_does_not_wait
 }
 
 async fn ask(root: &Path, requests: Vec<Request>, replies: usize) -> Vec<Reply> {
-    let process = Near.spawn(&Command::new(["helper"])).await.unwrap();
+    let process = Near(None).spawn(&Command::new(["helper"])).await.unwrap();
     let (stdin, stdout, _ended) = process.split();
     let mut output = FramedWrite::new(stdin, Frames);
     let mut input = FramedRead::new(stdout, Frames);

@@ -136,9 +136,10 @@ proptest! {
     fn the_target_is_the_source_after_any_changes(
         rounds in prop::collection::vec(prop::collection::vec(edit(), 1..12), 1..4),
         way in prop::sample::select(vec![Way::Local, Way::PushHelper, Way::PullHelper, Way::PushSftp, Way::PullSftp]),
+        remembering in any::<bool>(),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let pair = Pair::near();
+        let pair = if remembering { Pair::near_remembering() } else { Pair::near() };
         let mut now = 1_600_000_000;
         // Without a single file deletions are refused, which is tested elsewhere.
         pair.source().file("always", "there", 0o644);
