@@ -5,13 +5,13 @@
 //! A manifest is never believed: it says what to compare with. A directory is as remembered if
 //! stat says that it has the same number, change time, mode and owner. Nobody can set a change
 //! time, so one that is the same says that nothing happened in between; except within the same
-//! tick of the clock, which is why a directory that changed within [`RACY_SECS`] before its scan
+//! tick of the clock, which is why a directory that changed within `RACY_SECS` before its scan
 //! began, or later, is not remembered. That scan and the changes are timed by the same clock,
-//! because only file systems of this machine are remembered ([`Root::keeps_times`]), and in those
+//! because only file systems of this machine are remembered (`Root::keeps_times`), and in those
 //! only what does not lie on another one mounted into it.
 //!
 //! Damage, a foreign file or a lack of rights mean that the tree is walked plainly, from there on;
-//! they are no errors. [`format`] is the bytes, [`place`] the files, [`confirm`] compares.
+//! they are no errors. `format` is the bytes, `place` the files, `confirm` compares.
 
 pub(crate) mod confirm;
 pub(crate) mod format;
