@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -129,6 +129,13 @@ impl Root {
             at = rustix::fs::openat(&at, part, step, Mode::empty())?;
         }
         rustix::fs::openat(&at, c".", flags, Mode::empty())
+    }
+}
+
+/// For [`super::confine`], which needs the directory itself.
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

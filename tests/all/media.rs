@@ -1,6 +1,7 @@
 //! The file engine: whole passes against real servers, and against peers that misbehave.
 
 mod cli;
+mod confined;
 mod delta;
 mod exact;
 mod faults;

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 
 use super::frames::{FrameReader, FrameWriter};
 use crate::media::apply::Changer;
+use crate::media::confine::confine;
 use crate::media::cut::cut;
 use crate::media::group::{Held, Judged};
 use crate::media::read;
@@ -34,6 +35,25 @@ pub fn serve(
     output: impl Write + Send + 'static,
     manifests: Option<&Path>,
 ) -> Result<(), WireError> {
+    serve_stream(input, output, manifests, false)
+}
+
+/// The same in a process that does nothing else: once the root is open, this thread and what it
+/// starts cannot reach anything outside of it and of `manifests`, where the kernel has Landlock.
+pub fn serve_confined(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    manifests: Option<&Path>,
+) -> Result<(), WireError> {
+    serve_stream(input, output, manifests, true)
+}
+
+fn serve_stream(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    manifests: Option<&Path>,
+    confined: bool,
+) -> Result<(), WireError> {
     let mut input = FrameReader::new(input);
     let mut output = FrameWriter::new(output);
     output.write(Hello::ours().frame())?;
@@ -42,7 +62,7 @@ pub fn serve(
     Hello::accept(&greeting)?;
     let replies = Arc::new(Replies(Mutex::new(Writing { queue: FrameQueue::default(), output })));
     let manifests = manifests.map(Path::to_owned);
-    let mut server = Server { replies, manifests, tree: None, lane: 0, work: Work::None };
+    let mut server = Server { replies, manifests, confined, tree: None, lane: 0, work: Work::None };
     let served = server.serve(&mut input);
     server.end(served)
 }
@@ -89,6 +109,7 @@ impl<W: Write> Replies<W> {
 struct Server<W: Write> {
     replies: Arc<Replies<W>>,
     manifests: Option<PathBuf>,
+    confined: bool,
     tree: Option<Tree>,
     lane: u32,
     work: Work,
@@ -150,6 +171,9 @@ impl<W: Write + Send + 'static> Server<W> {
         let Open { root, side, create, run, lane } = open;
         self.lane = lane;
         let tree = Tree::open(native(&root.0), side, create, run)?;
+        if let Some(tree) = tree.as_ref().filter(|_| self.confined) {
+            confine(&tree.root, side, self.manifests.as_deref());
+        }
         self.tree = tree.map(|tree| tree.remembering(self.manifests.as_deref()));
         Ok(self.tree.as_ref().map_or_else(missing, Tree::facts))
     }
