@@ -47,6 +47,7 @@ mod batch;
 mod board;
 mod change;
 mod compare;
+mod confine;
 mod cut;
 mod deletions;
 #[doc(hidden)]
