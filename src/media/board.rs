@@ -106,6 +106,12 @@ impl<'a> Board<'a> {
         )
     }
 
+    /// What was given to the target so far: files and their bytes.
+    pub fn done(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.given_files, state.given_bytes)
+    }
+
     /// No more files will be planned.
     pub fn planned_all(&self) {
         self.state().planned_all = true;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::batch::{Batch, Hands, UnderWay};
+use super::batch::{Batch, Hands, UnderWay, Waits};
 use super::board::Board;
 use super::change::{Action, Change, NodeKind};
 use super::compare::{self, Conflict, Deletion, Plan, Rules};
@@ -13,7 +13,7 @@ use super::error::MediaError;
 use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
 use super::session::Link;
-use super::trail::Trail;
+use super::trail::{Last, Trail};
 use crate::wire::message::{Op, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
@@ -56,15 +56,16 @@ impl Pass<'_> {
 
     pub async fn run(mut self, mut merge: Merge, hands: Hands<'_>) -> Result<(), MediaError> {
         let mut batch = Batch::default();
+        let settles = hands.settles;
         let mut under_way = UnderWay::new(hands);
         loop {
             tokio::select! {
                 done = under_way.next(), if under_way.count() > 0 => done?,
                 pair = self.next(&mut merge), if under_way.count() < BATCHES_MAX => {
                     let Some(pair) = pair? else { break };
-                    let clears = self.take(pair, &mut batch);
+                    let clears = self.take(pair, &mut batch, settles);
                     if batch.is_full() || clears {
-                        let next = Batch::new(self.trail.ops());
+                        let next = batch.next(self.trail.ops());
                         under_way.start(std::mem::replace(&mut batch, next))?;
                     }
                     if clears {
@@ -73,7 +74,7 @@ impl Pass<'_> {
                 }
             }
         }
-        self.leave(None, &mut batch);
+        self.leave(None, &mut batch, settles);
         self.board.planned_all();
         self.refuse_emptying()?;
         under_way.start(batch)?;
@@ -83,7 +84,7 @@ impl Pass<'_> {
 
     /// Plans what is to be done about a pair and adds it to the batch. Whether something has to be
     /// out of the way before anything else.
-    fn take(&mut self, pair: Pair, batch: &mut Batch) -> bool {
+    fn take(&mut self, pair: Pair, batch: &mut Batch, settles: bool) -> bool {
         let path = match &pair {
             Pair::Equal(head) => &head.first,
             Pair::Both(directory, _) | Pair::Source(directory) | Pair::Target(directory) => {
@@ -91,20 +92,26 @@ impl Pass<'_> {
             }
         };
         let path = path.clone();
-        self.leave(Some(&path), batch);
+        self.leave(Some(&path), batch, settles);
         let mut plan = self.plan(pair);
-        batch.add(&mut plan);
+        let waits = batch.add(&mut plan);
         let Plan { make, last, clears, .. } = plan;
+        let last = last.map(|op| Last { op, batch: batch.number, waits });
         self.trail.enter(path, make, last);
         clears
     }
 
     /// Ends the directories that the walk leaves on its way to `path`.
-    fn leave(&mut self, path: Option<&RelPath>, batch: &mut Batch) {
-        for op in self.trail.leave(path) {
-            // A directory that its owner could not search any more must wait for what is below it.
-            let locks = matches!(&op, Op::SetDir { meta, .. } if meta.mode & 0o100 == 0);
-            if locks { self.locked.push(op) } else { batch.add_time(op) }
+    fn leave(&mut self, path: Option<&RelPath>, batch: &mut Batch, settles: bool) {
+        for Last { op, batch: number, waits } in self.trail.leave(path) {
+            match &op {
+                // A directory that its owner could not search any more must wait for what is below.
+                Op::SetDir { meta, .. } if meta.mode & 0o100 == 0 => self.locked.push(op),
+                Op::SetDirTime { .. } if settles && number == batch.number => {
+                    batch.add_time(op, waits);
+                }
+                _ => batch.add_time(op, Waits::Earlier),
+            }
         }
     }
 

@@ -50,21 +50,39 @@ pub(crate) struct Ability {
     pub delta: bool,
     /// Large files can come or go in parts, over several lanes.
     pub parts: bool,
+    /// It can make changes when what was stored before is published.
+    pub settles: bool,
     /// It is another machine.
     pub remote: bool,
-    /// How many lanes make sense.
-    pub lanes: usize,
+    pub lanes: Lanes,
+}
+
+/// How many lanes make sense.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lanes {
+    pub max: usize,
+    /// A lane waits for the way it goes over, so several share the waiting: they are opened as
+    /// soon as there is work for them. Otherwise one more costs as much as it may bring.
+    pub wait: bool,
 }
 
 /// A question and its answer take less on a short way.
 const NEAR: Duration = Duration::from_millis(10);
 
-/// How many lanes make sense to a machine that takes so many connections. Over a short way a lane
-/// never waits, and more of them than processors only cost.
-pub(super) fn lanes_to(host: &dyn Host, connections: usize) -> usize {
-    let near = host.round_trip().is_some_and(|round_trip| round_trip < NEAR);
-    let processors = std::thread::available_parallelism().map_or(2, usize::from);
-    if near { connections.min(processors.max(2)) } else { connections }
+impl Lanes {
+    /// To a machine that takes so many connections. Over a short way a lane never waits, and more
+    /// of them than processors only cost.
+    pub fn to(host: &dyn Host, connections: usize) -> Self {
+        let near = host.round_trip().is_some_and(|round_trip| round_trip < NEAR);
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let max = if near { connections.min(processors.max(2)) } else { connections };
+        Lanes { max, wait: !near }
+    }
+
+    /// Within this machine.
+    pub fn here(max: usize) -> Self {
+        Lanes { max, wait: true }
+    }
 }
 
 /// Pieces come in the order of the jobs.

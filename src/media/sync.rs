@@ -120,12 +120,13 @@ async fn mirror(
         return pass.tell(merge).await;
     }
     let calls = to.calls().await?;
+    let settles = target.settles;
     let (sender, queue) = transfer::queue(transfer::cuts(&*from, &*to));
     let links = &links;
     let drive = async {
         // Dropped with the end of the pass, so that both sides come to theirs.
         let (sender, calls) = (sender, calls);
-        pass.run(merge, Hands { board, calls: &calls, queue: &sender, links }).await
+        pass.run(merge, Hands { board, calls: &calls, queue: &sender, links, settles }).await
     };
     let lanes = transfer::run(&*from, &*to, rule, &queue, board);
     tokio::try_join!(drive, lanes).map(drop)

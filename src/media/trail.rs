@@ -2,6 +2,7 @@
 //! to be done about them: how each is made, and what comes when the walk has left it. In flow
 //! directories in the order of a walk; memory is that of its depth.
 
+use super::batch::Waits;
 use crate::wire::message::Op;
 use crate::wire::path::RelPath;
 
@@ -12,12 +13,22 @@ pub(crate) struct Trail(Vec<Step>);
 struct Step {
     path: RelPath,
     make: Option<Op>,
-    last: Option<Op>,
+    last: Option<Last>,
+}
+
+/// What comes last for a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub op: Op,
+    /// The batch that what is directly in the directory belongs to, and what of it `op` must wait
+    /// for.
+    pub batch: u64,
+    pub waits: Waits,
 }
 
 impl Trail {
     /// The walk comes to `path`, after [`Trail::leave`] for it.
-    pub fn enter(&mut self, path: RelPath, make: Option<Op>, last: Option<Op>) {
+    pub fn enter(&mut self, path: RelPath, make: Option<Op>, last: Option<Last>) {
         if make.is_some() || last.is_some() {
             self.0.push(Step { path, make, last });
         }
@@ -25,7 +36,7 @@ impl Trail {
 
     /// What is to be done about the directories that are left on the way to `path`, the deepest
     /// first; `None` leaves all.
-    pub fn leave(&mut self, path: Option<&RelPath>) -> Vec<Op> {
+    pub fn leave(&mut self, path: Option<&RelPath>) -> Vec<Last> {
         let stays = |step: &Step| path.is_some_and(|path| path.is_within(&step.path));
         let kept = self.0.iter().take_while(|step| stays(step)).count();
         self.0.drain(kept..).rev().filter_map(|step| step.last).collect()
@@ -51,8 +62,9 @@ mod tests {
         Op::MakeDir { path: path(text), meta: Meta::default() }
     }
 
-    fn time(text: &str) -> Op {
-        Op::SetDirTime { path: path(text), mtime: Mtime::default() }
+    fn time(text: &str) -> Last {
+        let op = Op::SetDirTime { path: path(text), mtime: Mtime::default() };
+        Last { op, batch: 1, waits: Waits::Changes }
     }
 
     #[test]

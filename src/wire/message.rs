@@ -217,6 +217,8 @@ pub enum Store {
     },
     /// Forget the file that was begun; no acknowledgement follows.
     Abort,
+    /// Changes without content, done when all that was stored before is published.
+    Settle(List<Op, OPS_MAX>),
     /// Publish and acknowledge what was stored so far.
     Flush,
     /// Begins a part of a file, which is acknowledged by itself as soon as it is written.
@@ -255,11 +257,12 @@ pub struct Ack {
 /// What came of each operation of a list.
 pub type Results = Vec<Result<(), Failure>>;
 
-/// What a target tells of what it was given, in order: results of changes at once, files when they
-/// are published.
+/// What a target tells of what it was given: results of changes at once, those of settling changes
+/// when they are done, each kind in order; files when they are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Applied(Results),
+    Settled(Results),
     Ack(Ack),
 }
 

@@ -36,6 +36,7 @@ enum RequestHead {
     Part { ticket: u64, file: Parted, index: u32 },
     Join { ticket: u64, file: Parted, meta: Meta },
     Drop(Parted),
+    Settle(List<Op, OPS_MAX>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -69,6 +70,7 @@ enum ReplyHead {
         ticket: u64,
         head: PartHead,
     },
+    Settled(List<Result<(), Failure>, OPS_MAX>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -160,6 +162,7 @@ impl FrameQueue {
     fn store(&mut self, store: Store) -> Result<(), WireError> {
         match store {
             Store::Apply(ops) => self.message(&RequestHead::Apply(ops)),
+            Store::Settle(ops) => self.message(&RequestHead::Settle(ops)),
             Store::Whole { ticket, path, meta, digest, content } => {
                 let size = content.len() as u32;
                 self.pack(&StoreWhole { ticket, path, meta, digest, size }, &content)
@@ -194,6 +197,7 @@ impl FrameQueue {
             Reply::Piece(piece) => self.piece(piece),
             Reply::Told(Told::Ack(ack)) => self.message(&ReplyHead::Ack(ack)),
             Reply::Told(Told::Applied(results)) => self.message(&ReplyHead::Done(List(results))),
+            Reply::Told(Told::Settled(results)) => self.message(&ReplyHead::Settled(List(results))),
             Reply::Answer(Answer::Applied(results)) => {
                 self.message(&ReplyHead::Applied(List(results)))
             }
@@ -334,6 +338,7 @@ impl RequestDecoder {
                 Request::Store(Store::Join { ticket, file, meta })
             }
             RequestHead::Drop(file) => Request::Store(Store::Drop(file)),
+            RequestHead::Settle(ops) => Request::Store(Store::Settle(ops)),
         };
         emit(request);
         Ok(())
@@ -396,6 +401,7 @@ impl ReplyDecoder {
             }
             ReplyHead::Ack(ack) => Reply::Told(Told::Ack(ack)),
             ReplyHead::Done(results) => Reply::Told(Told::Applied(results.0)),
+            ReplyHead::Settled(results) => Reply::Told(Told::Settled(results.0)),
             ReplyHead::Applied(results) => Reply::Answer(Answer::Applied(results.0)),
             ReplyHead::Signature(Ok(0)) => Reply::Answer(Answer::Signature(Ok(Bytes::new()))),
             ReplyHead::Signature(Ok(bytes)) => {

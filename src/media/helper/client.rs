@@ -12,8 +12,8 @@ use crate::media::error::MediaError;
 use crate::media::group::{Heading, SHARDS_KEPT_MAX, Scanner, channels};
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
-    calls_channel, lanes_to,
+    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    calls_channel,
 };
 use crate::wire::WireError;
 use crate::wire::content::Assembler;
@@ -150,8 +150,9 @@ impl Session for Helper {
             whole_secs: false,
             delta: true,
             parts: true,
+            settles: true,
             remote: true,
-            lanes: lanes_to(&*self.host, self.connections),
+            lanes: Lanes::to(&*self.host, self.connections),
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel,
 };
 use crate::media::apply::Changer;
@@ -209,7 +209,8 @@ impl Session for Local {
     }
 
     fn ability(&self) -> Ability {
-        Ability { whole_secs: false, delta: true, parts: true, remote: false, lanes: LOCAL_LANES }
+        let lanes = Lanes::here(LOCAL_LANES);
+        Ability { whole_secs: false, delta: true, parts: true, settles: true, remote: false, lanes }
     }
 
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {

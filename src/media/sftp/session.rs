@@ -16,7 +16,7 @@ use crate::media::helper::stream::Opening;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel,
 };
 use crate::media::temp::TempNames;
@@ -189,8 +189,9 @@ impl Session for Sftp {
             whole_secs: true,
             delta: false,
             parts: false,
+            settles: false,
             remote: true,
-            lanes: self.connections,
+            lanes: Lanes::to(&*self.host, self.connections),
         }
     }
 

@@ -75,8 +75,8 @@ pub(super) async fn run(
             }
             Store::Abort => files.long = None,
             Store::Flush => {}
-            // Nobody sends them: this side does not offer parts.
-            Store::Part { .. } | Store::Join { .. } | Store::Drop(_) => {}
+            // Nobody sends them: this side does not offer what they are for.
+            Store::Part { .. } | Store::Join { .. } | Store::Drop(_) | Store::Settle(_) => {}
         }
     }
     files.long = None;

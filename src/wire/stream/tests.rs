@@ -104,6 +104,7 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
             Request::Store(Store::Abort),
             Request::Store(Store::Flush),
             Request::Store(Store::Apply(List(vec![Op::Remove { path: RelPath::root() }]))),
+            Request::Store(Store::Settle(List(vec![Op::Remove { path: RelPath::root() }]))),
         ]),
         (path(), meta(), digest(), content().prop_filter("some", |c| !c.is_empty())).prop_map(
             |(path, meta, digest, content)| {
@@ -169,6 +170,7 @@ fn replies() -> impl Strategy<Value = Vec<Reply>> {
             vec![
                 Reply::Told(Told::Ack(Ack { ticket: 7, result: Err(failure.clone()) })),
                 Reply::Told(Told::Applied(vec![Err(failure.clone()), Ok(())])),
+                Reply::Told(Told::Settled(vec![Ok(()), Err(failure.clone())])),
                 Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure.clone())])),
                 Reply::Answer(Answer::Signature(Err(failure.clone()))),
                 Reply::Answer(Answer::Synced(Ok(()))),
@@ -306,6 +308,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         store(Store::End { digest }),
         store(Store::Flush),
         store(Store::Apply(List(vec![Op::Remove { path: path.clone() }]))),
+        store(Store::Settle(List(vec![Op::SetDirTime { path: path.clone(), mtime: meta.mtime }]))),
         Request::Call(Call::Apply(List(ops))),
         Request::Call(Call::Signature(path.clone())),
     ];
@@ -340,6 +343,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         Reply::Piece(Piece::End { ticket: 2, digest }),
         Reply::Told(Told::Ack(Ack { ticket: 2, result: Err(failure.clone()) })),
         Reply::Told(Told::Applied(vec![Ok(())])),
+        Reply::Told(Told::Settled(vec![Ok(())])),
         Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure)])),
         Reply::Answer(Answer::Signature(Ok(content))),
     ];
