@@ -209,7 +209,14 @@ impl Session for Local {
     }
 
     fn ability(&self) -> Ability {
-        Ability { whole_secs: false, delta: true, parts: true, remote: false, lanes: LOCAL_LANES }
+        Ability {
+            whole_secs: false,
+            delta: true,
+            parts: true,
+            late_dirs: false,
+            remote: false,
+            lanes: LOCAL_LANES,
+        }
     }
 
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
