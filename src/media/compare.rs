@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     pub link_times: bool,
     /// Files can be patched on the target.
     pub delta: bool,
+    /// New directories of the target get their owner and mode last.
+    pub late_dirs: bool,
     /// Things that are only on the target go.
     pub delete: bool,
 }
@@ -146,7 +148,7 @@ pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
             entry(&mut plan, path, &one.node, None, rules);
         }
     }
-    plan.last = Some(if is_usable(meta) {
+    plan.last = Some(if is_usable(meta) && !rules.late_dirs {
         Op::SetDirTime { path: path.clone(), mtime: meta.mtime }
     } else {
         Op::SetDir { path: path.clone(), meta }
@@ -347,7 +349,7 @@ mod tests {
     use crate::wire::bounded::Blob;
     use crate::wire::tree::Mtime;
 
-    const RULES: Rules = Rules { link_times: true, delta: true, delete: true };
+    const RULES: Rules = Rules { link_times: true, delta: true, late_dirs: false, delete: true };
 
     fn meta(mode: u32, secs: i64) -> Meta {
         Meta { mode, mtime: Mtime { secs, nanos: 0 }, ..Meta::default() }

@@ -48,6 +48,8 @@ pub(crate) struct Ability {
     pub whole_secs: bool,
     /// It can make signatures and deltas, and apply them.
     pub delta: bool,
+    /// A new directory gets its owner and mode along with its time, when everything is in it.
+    pub late_dirs: bool,
     /// Large files can come or go in parts, over several lanes.
     pub parts: bool,
     /// It can make changes when what was stored before is published.

@@ -9,9 +9,14 @@
 
 mod change;
 mod client;
+mod drive;
+mod handles;
+mod meta;
+mod proof;
 mod scan;
 mod session;
 mod source;
+mod table;
 mod target;
 
 pub(crate) use session::Sftp;

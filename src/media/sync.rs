@@ -106,6 +106,7 @@ async fn mirror(
             link_times: !rule.whole_secs,
             // Between two places of one machine reading both costs more than copying one.
             delta: source.delta && target.delta && (source.remote || target.remote),
+            late_dirs: target.late_dirs,
             delete: options.delete,
         },
         filtered,

@@ -149,6 +149,7 @@ impl Session for Helper {
         Ability {
             whole_secs: false,
             delta: true,
+            late_dirs: false,
             parts: true,
             settles: true,
             remote: true,

@@ -209,8 +209,15 @@ impl Session for Local {
     }
 
     fn ability(&self) -> Ability {
-        let lanes = Lanes::here(LOCAL_LANES);
-        Ability { whole_secs: false, delta: true, parts: true, settles: true, remote: false, lanes }
+        Ability {
+            whole_secs: false,
+            delta: true,
+            parts: true,
+            settles: true,
+            late_dirs: false,
+            remote: false,
+            lanes: Lanes::here(LOCAL_LANES),
+        }
     }
 
     async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {

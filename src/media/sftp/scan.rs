@@ -11,6 +11,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::client::SftpError;
+use super::meta::{TYPE_DIR, TYPE_FILE, TYPE_LINK, kind, meta_of};
 use super::session::Tree;
 use super::source;
 use crate::media::scan::Scan;
@@ -19,7 +20,7 @@ use crate::wire::bounded::Blob;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::sftp::{Attrs, NameEntry, Request};
 use crate::wire::tree::{
-    Directory, Entry, Failure, FailureKind, LINK_BYTES_MAX, Meta, Mtime, Node, Problem,
+    Directory, Entry, Failure, FailureKind, LINK_BYTES_MAX, Meta, Node, Problem,
 };
 
 /// Directories being listed at once.
@@ -104,18 +105,6 @@ fn start<'a>(
         if listing.len() >= LISTED_AT_ONCE_MAX {
             return;
         }
-    }
-}
-
-/// The meta of a file or directory as SFTP tells it.
-pub(super) fn meta_of(attrs: &Attrs) -> Meta {
-    let (uid, gid) = attrs.owner.unwrap_or_default();
-    let (_, secs) = attrs.times.unwrap_or_default();
-    Meta {
-        mode: attrs.mode.unwrap_or_default() & 0o7777,
-        mtime: Mtime { secs: secs.into(), nanos: 0 },
-        uid,
-        gid,
     }
 }
 
@@ -214,7 +203,7 @@ fn admit(scan: &Scan, listed: &mut Listed, names: Vec<NameEntry>) -> Vec<(Name, 
             directory.problems.push(Problem { path: directory.path.clone(), failure });
             continue;
         };
-        let is_dir = kind(&attrs) == 0o040_000;
+        let is_dir = kind(&attrs) == TYPE_DIR;
         if scan.admits(&directory.path, &name, is_dir, &mut directory.leftovers) {
             admitted.push((name, path, attrs));
         }
@@ -222,20 +211,16 @@ fn admit(scan: &Scan, listed: &mut Listed, names: Vec<NameEntry>) -> Vec<(Name, 
     admitted
 }
 
-fn kind(attrs: &Attrs) -> u32 {
-    attrs.mode.unwrap_or_default() & 0o170_000
-}
-
 async fn node(tree: &Tree, scan: &Scan, path: &RelPath, attrs: &Attrs) -> Result<Node, Failure> {
     let meta = scan.meta(meta_of(attrs));
     match kind(attrs) {
-        0o040_000 => Ok(Node::Dir),
-        0o100_000 => {
+        TYPE_DIR => Ok(Node::Dir),
+        TYPE_FILE => {
             let content =
                 if scan.checksum { Some(source::digest_of(tree, path).await?) } else { None };
             Ok(Node::File { size: attrs.size.unwrap_or_default(), meta, content })
         }
-        0o120_000 => {
+        TYPE_LINK => {
             let link = Request::ReadLink { path: tree.full(path) };
             let text: Bytes =
                 tree.client.name(link).await.map_err(|error| error.failure("read the symlink"))?;

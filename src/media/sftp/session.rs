@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::client::{Client, SftpError};
+use super::client::{Client, SftpError, attrs, is_done, name};
+use super::meta::{TYPE_DIR, kind};
+use super::proof::Proof;
 use super::{change, scan, source, target};
 use crate::host::Host;
 use crate::media::error::MediaError;
@@ -23,18 +25,19 @@ use crate::media::temp::TempNames;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, ScanSpec, Side};
 use crate::wire::path::RelPath;
-use crate::wire::sftp::{Attrs, Request, open_flags};
+use crate::wire::sftp::{Attrs, Request, Response, open_flags};
 use crate::wire::tree::{Failure, FailureKind, RunId};
 
 const CALLS_LANE: u32 = u32::MAX;
 const PROBE_LANE: u32 = u32::MAX - 1;
-const TYPE_BITS: u32 = 0o170_000;
-const TYPE_DIR: u32 = 0o040_000;
 
 /// A tree on an SFTP server.
 #[derive(Clone)]
 pub(crate) struct Tree {
     pub client: Client,
+    /// LSETSTAT takes modes too, so a directory gets all it is to have in one request, and no
+    /// symlink is followed for it.
+    pub sets_all: bool,
     /// The canonical path of the root.
     root: Bytes,
 }
@@ -96,14 +99,18 @@ impl Sftp {
                 source: error,
             },
         })?;
-        let tree = Tree { client, root: found.clone().unwrap_or_default() };
+        let mut tree = Tree { client, sets_all: false, root: Bytes::new() };
         let facts = match found {
             None => missing(),
-            Some(path) => Facts {
-                exists: true,
-                privileged: side == Side::Target && is_privileged(&tree, create, run).await,
-                path: Blob(path.to_vec()),
-            },
+            Some(Root { path, attrs }) => {
+                tree.root = path.clone();
+                let can = match side {
+                    Side::Target => try_out(&tree, &attrs, create, run).await,
+                    Side::Source => Can::default(),
+                };
+                tree.sets_all = can.set_all;
+                Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
+            }
         };
         Ok(Sftp { host, connections, side, run, tree, facts })
     }
@@ -116,62 +123,116 @@ impl Sftp {
             source: Box::new(source),
         })?;
         let client = Client::open(link, &*own).await?;
-        Ok(Tree { client, root: self.tree.root.clone() })
+        Ok(Tree { client, ..self.tree.clone() })
     }
 }
 
-/// The canonical path of the root; `None` if there is none.
-async fn find_root(client: &Client, root: &[u8], create: bool) -> Result<Option<Bytes>, Failure> {
+struct Root {
+    /// Canonical.
+    path: Bytes,
+    attrs: Attrs,
+}
+
+/// Looks at the root, and along with it whether handles can be foretold. `None` if there is none.
+async fn find_root(client: &Client, root: &[u8], create: bool) -> Result<Option<Root>, Failure> {
     let path = Bytes::copy_from_slice(root);
-    let attrs = match client.attrs(Request::Stat { path: path.clone() }).await {
-        Ok(attrs) => attrs,
+    match look_at(client, &path).await {
         Err(error) if error.is_missing() && create => {
             let attrs = Attrs { mode: Some(0o755), ..Attrs::default() };
             let made = client.done(Request::MakeDir { path: path.clone(), attrs }).await;
             made.map_err(|error| error.failure("make it"))?;
-            let made = client.attrs(Request::Stat { path: path.clone() }).await;
-            made.map_err(|error| error.failure("look at it"))?
+            look_at(client, &path).await.map_err(|error| error.failure("look at it"))?.checked()
         }
-        Err(error) if error.is_missing() => return Ok(None),
-        Err(error) => return Err(error.failure("look at it")),
-    };
-    if attrs.mode.unwrap_or(0) & TYPE_BITS != TYPE_DIR {
-        return Err(Failure::new(FailureKind::Other, "it is not a directory"));
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.failure("look at it")),
+        Ok(root) => root.checked(),
     }
-    let real = client.name(Request::RealPath { path }).await;
-    real.map(Some).map_err(|error| error.failure("find its full path"))
 }
 
-/// Whether owners can be set. The protocol does not tell; so we try it on a file of our own, or,
-/// in a dry run, look where the login is at home.
-async fn is_privileged(tree: &Tree, may_write: bool, run: RunId) -> bool {
+impl Root {
+    fn checked(self) -> Result<Option<Self>, Failure> {
+        if kind(&self.attrs) == TYPE_DIR {
+            Ok(Some(self))
+        } else {
+            Err(Failure::new(FailureKind::Other, "it is not a directory"))
+        }
+    }
+}
+
+async fn look_at(client: &Client, path: &Bytes) -> Result<Root, SftpError> {
+    let mut proof = None;
+    let replies = client.burst(|burst| {
+        burst.post(&Request::Stat { path: path.clone() });
+        burst.post(&Request::RealPath { path: path.clone() });
+        proof = Proof::post(client, burst, path);
+    });
+    let mut replies = replies.all().await;
+    let proved = replies.split_off(2);
+    client.foretell(proof.and_then(|proof| proof.judge(&proved)));
+    let (real, stat) = (replies.pop(), replies.pop());
+    let answer = |reply: Option<_>| reply.unwrap_or(Err(SftpError::Unexpected));
+    Ok(Root { attrs: attrs(answer(stat)?)?, path: name(answer(real)?)? })
+}
+
+/// What the protocol does not tell of a target, so that it has to be tried.
+#[derive(Default)]
+struct Can {
+    set_owners: bool,
+    set_all: bool,
+}
+
+/// Tries it on a file of our own, or, in a dry run, looks where the login is at home.
+async fn try_out(tree: &Tree, root: &Attrs, may_write: bool, run: RunId) -> Can {
+    let client = &tree.client;
     if !may_write {
-        let home = tree.client.name(Request::RealPath { path: Bytes::from_static(b".") }).await;
-        return home.is_ok_and(|home| home == "/root"[..]);
+        let home = client.name(Request::RealPath { path: Bytes::from_static(b".") }).await;
+        return Can { set_owners: home.is_ok_and(|home| home == "/root"[..]), set_all: false };
     }
     let path = tree.inside(&TempNames::new(run, PROBE_LANE).next());
-    let root = tree.full(&RelPath::root());
-    let before = tree.client.attrs(Request::Stat { path: root.clone() }).await;
-    let probe = async {
-        let flags = open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE;
-        let attrs = Attrs { mode: Some(0o600), ..Attrs::default() };
-        let open = Request::Open { path: path.clone(), flags, attrs };
-        let handle = tree.client.handle(open).await?;
-        let nobody = Attrs { owner: Some((65534, 65534)), ..Attrs::default() };
-        let set =
-            tree.client.done(Request::FsetStat { handle: handle.clone(), attrs: nobody }).await;
-        tree.client.close(handle).await?;
-        Ok::<bool, SftpError>(set.is_ok())
+    let open = Request::Open {
+        path: path.clone(),
+        flags: open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE,
+        attrs: Attrs { mode: Some(0o600), ..Attrs::default() },
     };
-    let privileged = probe.await.unwrap_or(false);
-    // One that stays is swept by the next pass.
-    let _ = tree.client.done(Request::Remove { path }).await;
-    if let Ok(Attrs { times, .. }) = before {
-        // So that a pass with nothing to do does nothing. If it fails, the pass sets the time.
-        let attrs = Attrs { times, ..Attrs::default() };
-        let _ = tree.client.done(Request::SetStat { path: root, attrs }).await;
+    let mode = Attrs { mode: Some(0o600), ..Attrs::default() };
+    let set_all = Request::LsetStat { path: path.clone(), attrs: mode };
+    let set_owner = |handle| {
+        let attrs = Attrs { owner: Some((65534, 65534)), ..Attrs::default() };
+        Request::FsetStat { handle, attrs }
+    };
+    // One that stays is swept by the next pass. The root gets its time back, so that a pass with
+    // nothing to do does nothing; if that fails, the pass sets it.
+    let remove = Request::Remove { path };
+    let times = Attrs { times: root.times, ..Attrs::default() };
+    let restore = Request::SetStat { path: tree.full(&RelPath::root()), attrs: times };
+    let has_lsetstat = client.offers("lsetstat@openssh.com");
+    if !client.foretells() {
+        let mut can = Can::default();
+        if let Ok(handle) = client.handle(open).await {
+            can.set_owners = client.done(set_owner(handle.clone())).await.is_ok();
+            let _ = client.close(handle).await;
+            can.set_all = has_lsetstat && client.done(set_all).await.is_ok();
+        }
+        let _ = client.done(remove).await;
+        let _ = client.done(restore).await;
+        return can;
     }
-    privileged
+    let mut foretold = Bytes::new();
+    let replies = client.burst(|burst| {
+        foretold = burst.open(&open);
+        burst.post(&set_owner(foretold.clone()));
+        burst.close(&foretold);
+        burst.post(&set_all);
+        burst.post(&remove);
+        burst.post(&restore);
+    });
+    let replies = replies.all().await;
+    let done = |number: usize| matches!(&replies[number], Ok(status) if is_done(status));
+    if !matches!(&replies[0], Ok(Response::Handle(handle)) if *handle == foretold) {
+        client.foretell(None);
+        return Can::default();
+    }
+    Can { set_owners: done(1), set_all: has_lsetstat && done(3) }
 }
 
 #[async_trait]
@@ -188,6 +249,7 @@ impl Session for Sftp {
         Ability {
             whole_secs: true,
             delta: false,
+            late_dirs: true,
             parts: false,
             settles: false,
             remote: true,
@@ -232,16 +294,9 @@ impl Session for Sftp {
     }
 
     async fn calls(&mut self) -> Result<Calls, MediaError> {
-        let (calls, mut receiver) = calls_channel();
+        let (calls, receiver) = calls_channel();
         let changer = change::Changer::new(self.tree.clone(), TempNames::new(self.run, CALLS_LANE));
-        self.link().tasks.spawn(async move {
-            while let Some((call, answer)) = receiver.recv().await {
-                // Whoever asked may have given up, before or meanwhile.
-                if !answer.is_closed() {
-                    let _ = answer.send(changer.answer(call).await);
-                }
-            }
-        });
+        self.link().tasks.spawn(async move { changer.serve(receiver).await });
         Ok(calls)
     }
 }

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::client::SftpError;
-use super::scan::meta_of;
+use super::meta::meta_of;
 use super::session::Tree;
 use crate::wire::message::{FileHead, Job, Piece, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
