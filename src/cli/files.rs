@@ -169,6 +169,7 @@ async fn mirror(
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
         owner: arguments.chown.unwrap_or_default(),
         on_change: told.then(|| display.changes()),
+        ..Options::default()
     };
     let result = media::sync(&source, &target, &options, &*display.outlet).await;
     for host in [from, to].into_iter().flatten() {

@@ -2,7 +2,7 @@
 
 use crate::event::{Event, Level};
 use crate::migration::facts;
-use crate::migration::steps::media::{Pass, pass, summary};
+use crate::migration::steps::media::{Class, Pass, pass, summary};
 
 use super::display::Display;
 use super::outcome::say;
@@ -14,11 +14,18 @@ use super::{Common, Exit, Failure, check, setup};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   transhume sync              copy what is new or changed
-  transhume sync --dry-run    only count it")]
+  transhume sync --dry-run    only count it
+  transhume sync --class local    only what was uploaded here, not cache/")]
 pub(super) struct Arguments {
     /// Change nothing; tell how much there is to copy.
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Which media: what was uploaded here, copies of what lies on other servers, or both
+    ///
+    /// What the others are is neither copied nor deleted. Of both, the local ones come first, and
+    /// of each the latest.
+    #[arg(long, value_name = "CLASS", default_value = "all")]
+    class: Class,
 }
 
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
@@ -34,7 +41,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         return Ok(Exit::Refused);
     };
     let kind = if arguments.dry_run { Pass::Check } else { Pass::Base };
-    let passed = pass(&world, media.as_ref(), kind, &*world.monitor).await;
+    let passed = pass(&world, media.as_ref(), kind, arguments.class, &*world.monitor).await;
     let outcome = match passed {
         Ok(outcome) => outcome,
         Err(error) => {

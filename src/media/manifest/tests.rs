@@ -73,6 +73,7 @@ impl Desk {
             rule: RULE,
             checksum: false,
             filter: Filter::new(&["*.skip"]).unwrap(),
+            scope: Scope::default(),
             run: RunId(1),
         };
         let (mut shards, mut ended) = (Vec::new(), false);
@@ -91,7 +92,8 @@ impl Desk {
 
     fn memory(&self) -> Memory {
         let exclude = List(vec![Blob(b"*.skip".to_vec())]);
-        let spec = ScanSpec { rule: RULE, checksum: false, trust: self.trust, exclude };
+        let scope = Scope::default();
+        let spec = ScanSpec { rule: RULE, checksum: false, trust: self.trust, exclude, scope };
         let memory = Memory::new(&self.manifests(), &spec).unwrap();
         Memory { racy_secs: self.racy_secs, ..memory }
     }
@@ -256,9 +258,9 @@ fn whatever_happens_to_the_file_the_tree_is_told_as_it_is() {
     }));
     damaged.push([&whole[..], b"more"].concat());
     damaged.push(b"nonsense".repeat(100));
-    // Changes that only a walk from there on sees.
+    // Changes that only a walk from there on sees, and some before.
     fs::create_dir(desk.tree().join("2/6/new")).unwrap();
-    fs::remove_dir_all(desk.tree().join("2/5")).unwrap();
+    fs::remove_dir_all(desk.tree().join("0/5")).unwrap();
     let plain = desk.plain();
     for bytes in damaged {
         fs::write(&path, bytes).unwrap();
@@ -320,7 +322,8 @@ fn a_scan_that_is_broken_off_leaves_the_old_manifest() {
     fs::create_dir(desk.tree().join("0/new")).unwrap();
     let root = Root::open(&desk.tree(), false).unwrap().unwrap();
     let filter = Filter::new(&["*.skip"]).unwrap();
-    let scan = Scan { side: desk.side, rule: RULE, checksum: false, filter, run: RunId(2) };
+    let (side, run, scope) = (desk.side, RunId(2), Scope::default());
+    let scan = Scan { side, rule: RULE, checksum: false, filter, scope, run };
     let mut shards = 0;
     cut(&root, &Arc::new(scan), Some(&desk.memory()), |_| {
         shards += 1;
@@ -350,7 +353,8 @@ fn a_place_that_is_not_safe_is_not_used() {
     fs::remove_file(desk.manifests()).unwrap();
     symlink(desk.tree(), desk.manifests().parent().unwrap().join("x")).unwrap();
     let exclude = List(Vec::new());
-    let spec = ScanSpec { rule: RULE, checksum: false, trust: Trust::Names, exclude };
+    let (trust, scope) = (Trust::Names, Scope::default());
+    let spec = ScanSpec { rule: RULE, checksum: false, trust, exclude, scope };
     let memory = Memory::new(&desk.dir.path().join("cache/x/inside"), &spec).unwrap();
     desk.scan(Some(&memory));
     assert_eq!(fs::read_dir(desk.tree().join("inside")).unwrap().count(), 0);
@@ -489,4 +493,11 @@ proptest! {
             desk.assert_law();
         }
     }
+}
+
+/// The seed of the fuzz target is a block, as long as this holds.
+#[test]
+fn the_seed_of_the_fuzz_target_is_a_block() {
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/manifest/block");
+    assert_eq!(directories_in(&fs::read(seed).unwrap()), Some(4));
 }

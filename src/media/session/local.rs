@@ -82,6 +82,7 @@ impl Tree {
             rule: spec.rule,
             checksum: spec.checksum,
             filter: Filter::new(&patterns)?,
+            scope: spec.scope.clone().checked(),
             run: self.run,
         })
     }
@@ -212,7 +213,7 @@ impl Session for Local {
         Ability { whole_secs: false, delta: true, parts: true, remote: false, lanes: LOCAL_LANES }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
         match &self.workers {
             Some(workers) => workers.scan(&spec),
             None => Ok(scan_nothing().await),
@@ -229,7 +230,7 @@ impl Session for Local {
         Ok(TargetLane { pieces, told })
     }
 
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
+    async fn calls(&self) -> Result<Calls, MediaError> {
         self.workers()?.calls()
     }
 }

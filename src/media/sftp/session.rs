@@ -194,7 +194,7 @@ impl Session for Sftp {
         }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
@@ -204,6 +204,7 @@ impl Session for Sftp {
             rule: spec.rule,
             checksum: spec.checksum,
             filter: Filter::new(&patterns)?,
+            scope: spec.scope,
             run: self.run,
         };
         let (scanner, ends) = channels();
@@ -230,7 +231,7 @@ impl Session for Sftp {
         Ok(TargetLane { pieces, told })
     }
 
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
+    async fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut receiver) = calls_channel();
         let changer = change::Changer::new(self.tree.clone(), TempNames::new(self.run, CALLS_LANE));
         self.link().tasks.spawn(async move {

@@ -15,6 +15,9 @@ fn check_plan_sync_and_status_leave_the_old_server_alone() {
     let plan = transhume(&sandbox, &["plan"]);
     assert_exit(&plan, 0);
     assert!(told(&plan).contains("point of no return"), "{}", told(&plan));
+    assert_exit(&transhume(&sandbox, &["sync", "--class", "local"]), 0);
+    let cache = |media: std::path::PathBuf| media.join("cache").exists();
+    assert!(cache(sandbox.old.media()) && !cache(sandbox.new.media()));
     assert_exit(&transhume(&sandbox, &["sync"]), 0);
     let (source, target) = sandbox.media();
     assert_eq!(source.files(), target.files());
