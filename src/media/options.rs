@@ -25,6 +25,8 @@ pub struct Options {
     pub exclude: Vec<Vec<u8>>,
     /// Compare contents by hash instead of by size and time.
     pub checksum: bool,
+    /// Bytes a second that each side reads for that, at most.
+    pub checksum_rate: Option<u64>,
     /// Do not look at files that had not changed for so long when they were last looked at, where
     /// no name in their directory changed since.
     pub quiet: Option<Duration>,

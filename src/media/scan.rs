@@ -4,6 +4,7 @@
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
@@ -17,6 +18,7 @@ use super::manifest::recall::{Peek, Recall, Recalled};
 use super::read::digest_of;
 use super::root::{Root, Stat, StatKind, stat_at, stat_open};
 use super::temp;
+use super::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::Side;
 use crate::wire::path::{Name, RelPath};
@@ -35,6 +37,8 @@ pub(crate) struct Scan {
     pub side: Side,
     pub rule: MetaRule,
     pub checksum: bool,
+    /// Of what is read for that.
+    pub pace: Arc<Throttle>,
     pub filter: Filter,
     pub scope: Scope,
     pub run: RunId,
@@ -356,7 +360,7 @@ fn node(
     let (meta, mark) = (scan.meta(meta), Some(Mark::new(&stat)));
     match kind {
         StatKind::File if scan.checksum => {
-            let content = Some(digest_of(root, path)?);
+            let content = Some(digest_of(root, path, &scan.pace)?);
             Ok((Node::File { size, meta, content }, mark))
         }
         StatKind::File => Ok((Node::File { size, meta, content: None }, mark)),

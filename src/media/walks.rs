@@ -37,6 +37,7 @@ impl<'a> Walks<'a> {
         let spec = ScanSpec {
             rule,
             checksum: options.checksum,
+            checksum_rate: options.checksum_rate,
             trust,
             exclude: List(options.exclude.iter().cloned().map(Blob).collect()),
             scope: Scope::default(),

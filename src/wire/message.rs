@@ -87,6 +87,8 @@ pub struct ScanSpec {
     pub rule: MetaRule,
     /// Hash every file.
     pub checksum: bool,
+    /// Bytes a second that are read for that, at most.
+    pub checksum_rate: Option<u64>,
     pub trust: Trust,
     /// Patterns as in `--exclude`.
     pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,

@@ -13,3 +13,4 @@ mod order;
 mod parts;
 mod rights;
 mod tree;
+mod verify;

@@ -12,6 +12,7 @@ use crate::media::cut::cut;
 use crate::media::filter::Filter;
 use crate::media::scan::Scan;
 use crate::media::shard::{Listing, Shard};
+use crate::media::throttle::Throttle;
 use crate::wire::tree::{Directory, OwnerRule, ShardHead};
 
 const RULE: MetaRule = MetaRule { whole_secs: false, owner: OwnerRule::Keep };
@@ -66,18 +67,22 @@ impl Desk {
         while clock() <= last {}
     }
 
-    fn scan(&self, memory: Option<&Memory>) -> Vec<Shard> {
-        let root = Root::open(&self.tree(), false).unwrap().unwrap();
-        let scan = Scan {
+    fn how(&self) -> Scan {
+        Scan {
             side: self.side,
             rule: RULE,
             checksum: false,
+            pace: Arc::new(Throttle::new(None)),
             filter: Filter::new(&["*.skip"]).unwrap(),
             scope: Scope::default(),
             run: RunId(1),
-        };
+        }
+    }
+
+    fn scan(&self, memory: Option<&Memory>) -> Vec<Shard> {
+        let root = Root::open(&self.tree(), false).unwrap().unwrap();
         let (mut shards, mut ended) = (Vec::new(), false);
-        cut(&root, &Arc::new(scan), memory, |shard| {
+        cut(&root, &Arc::new(self.how()), memory, |shard| {
             ended = shard.is_none();
             shards.extend(shard);
             true
@@ -92,8 +97,7 @@ impl Desk {
 
     fn memory(&self) -> Memory {
         let exclude = List(vec![Blob(b"*.skip".to_vec())]);
-        let scope = Scope::default();
-        let spec = ScanSpec { rule: RULE, checksum: false, trust: self.trust, exclude, scope };
+        let spec = spec(self.trust, exclude);
         let memory = Memory::new(&self.manifests(), &spec).unwrap();
         Memory { racy_secs: self.racy_secs, ..memory }
     }
@@ -118,6 +122,11 @@ impl Desk {
             fs::write(dir.join("file"), format!("{number}")).unwrap();
         }
     }
+}
+
+fn spec(trust: Trust, exclude: List<Blob<PATH_BYTES_MAX>, 4096>) -> ScanSpec {
+    let (checksum, checksum_rate, scope) = (false, None, Scope::default());
+    ScanSpec { rule: RULE, checksum, checksum_rate, trust, exclude, scope }
 }
 
 fn taken(shards: Vec<Shard>) -> Vec<(ShardHead, Vec<Directory>)> {
@@ -322,8 +331,7 @@ fn a_scan_that_is_broken_off_leaves_the_old_manifest() {
     fs::create_dir(desk.tree().join("0/new")).unwrap();
     let root = Root::open(&desk.tree(), false).unwrap().unwrap();
     let filter = Filter::new(&["*.skip"]).unwrap();
-    let (side, run, scope) = (desk.side, RunId(2), Scope::default());
-    let scan = Scan { side, rule: RULE, checksum: false, filter, scope, run };
+    let scan = Scan { filter, run: RunId(2), ..desk.how() };
     let mut shards = 0;
     cut(&root, &Arc::new(scan), Some(&desk.memory()), |_| {
         shards += 1;
@@ -353,8 +361,7 @@ fn a_place_that_is_not_safe_is_not_used() {
     fs::remove_file(desk.manifests()).unwrap();
     symlink(desk.tree(), desk.manifests().parent().unwrap().join("x")).unwrap();
     let exclude = List(Vec::new());
-    let (trust, scope) = (Trust::Names, Scope::default());
-    let spec = ScanSpec { rule: RULE, checksum: false, trust, exclude, scope };
+    let spec = spec(Trust::Names, exclude);
     let memory = Memory::new(&desk.dir.path().join("cache/x/inside"), &spec).unwrap();
     desk.scan(Some(&memory));
     assert_eq!(fs::read_dir(desk.tree().join("inside")).unwrap().count(), 0);

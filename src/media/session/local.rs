@@ -23,6 +23,7 @@ use crate::media::root::{Dirs, Root};
 use crate::media::scan::Scan;
 use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
+use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, Job, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
@@ -81,6 +82,7 @@ impl Tree {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
+            pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
             scope: spec.scope.clone().checked(),
             run: self.run,

@@ -231,8 +231,11 @@ async fn node(tree: &Tree, scan: &Scan, path: &RelPath, attrs: &Attrs) -> Result
     match kind(attrs) {
         0o040_000 => Ok(Node::Dir),
         0o100_000 => {
-            let content =
-                if scan.checksum { Some(source::digest_of(tree, path).await?) } else { None };
+            let content = if scan.checksum {
+                Some(source::digest_of(tree, path, &scan.pace).await?)
+            } else {
+                None
+            };
             Ok(Node::File { size: attrs.size.unwrap_or_default(), meta, content })
         }
         0o120_000 => {

@@ -20,6 +20,7 @@ use crate::media::session::{
     calls_channel,
 };
 use crate::media::temp::TempNames;
+use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, ScanSpec, Side};
 use crate::wire::path::RelPath;
@@ -203,6 +204,7 @@ impl Session for Sftp {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
+            pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
             scope: spec.scope,
             run: self.run,

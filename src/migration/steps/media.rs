@@ -99,16 +99,28 @@ pub async fn pass(
     class: Class,
     monitor: &dyn Monitor,
 ) -> Result<Option<Outcome>, StepError> {
+    pass_with(world, paths, pass, monitor, |options| Options { walks: class.walks(), ..options })
+        .await
+}
+
+/// One pass with options that differ from what the configuration says.
+pub async fn pass_with(
+    world: &World,
+    paths: Option<&MediaPaths>,
+    pass: Pass,
+    monitor: &dyn Monitor,
+    change: impl FnOnce(Options) -> Options,
+) -> Result<Option<Outcome>, StepError> {
     let Some(paths) = paths else { return Ok(None) };
     let (source, target, owner) = endpoints(world, paths).await?;
-    let options = options(&world.config.media, pass, class, owner);
+    let options = change(options(&world.config.media, pass, owner));
     let outcome: Result<Outcome, MediaError> =
         media::sync(&source, &target, &options, monitor).await;
     Ok(Some(outcome?))
 }
 
 /// What a pass does and may do.
-fn options(config: &config::Media, pass: Pass, class: Class, owner: Owner) -> Options {
+pub fn options(config: &config::Media, pass: Pass, owner: Owner) -> Options {
     Options {
         dry_run: pass == Pass::Check,
         // Only if the operator said so: the target may hold what we did not put there.
@@ -118,7 +130,6 @@ fn options(config: &config::Media, pass: Pass, class: Class, owner: Owner) -> Op
         },
         max_delete: Some(DeleteLimit::Percent(config.max_delete_percent)),
         exclude: config.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
-        walks: class.walks(),
         bwlimit: config.bwlimit,
         owner,
         ..Options::default()

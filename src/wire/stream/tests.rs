@@ -98,6 +98,7 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
             Request::Scan(ScanSpec {
                 rule,
                 checksum: true,
+                checksum_rate: Some(1 << 20),
                 trust: Trust::QuietFiles { secs: 7 },
                 exclude: List(vec![Blob(b"*.tmp".to_vec())]),
                 scope: Scope::without(RelPath::new(b"cache").unwrap()),
@@ -291,6 +292,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         Request::Scan(ScanSpec {
             rule,
             checksum: true,
+            checksum_rate: None,
             trust: Trust::Names,
             exclude,
             scope: Scope::default(),
