@@ -129,6 +129,8 @@ pub struct Media {
     pub exclude: Vec<String>,
     /// Bytes a second over all connections.
     pub bwlimit: Option<u64>,
+    /// Bytes a second that each side reads to compare contents, at most.
+    pub verify_rate: Option<u64>,
 }
 
 /// How the media reach the target.
@@ -258,6 +260,7 @@ impl Default for Media {
             connections: 4,
             exclude: Vec::new(),
             bwlimit: None,
+            verify_rate: None,
         }
     }
 }

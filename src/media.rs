@@ -75,6 +75,7 @@ mod temp;
 mod throttle;
 mod trail;
 mod transfer;
+mod walks;
 
 pub use change::{Action, Change, Differs, NodeKind};
 pub use endpoint::{CONNECTIONS_MAX, Endpoint};

@@ -12,6 +12,7 @@ pub mod frame;
 pub mod hello;
 pub mod message;
 pub mod path;
+pub mod scope;
 pub mod sftp;
 pub mod stream;
 pub mod tree;

@@ -1,7 +1,7 @@
 //! `transhume files`: the file engine alone, as one would use rsync.
 
 mod place;
-mod quantity;
+pub(super) mod quantity;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -70,6 +70,9 @@ pub(super) struct Arguments {
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
+    /// What each side reads a second for --checksum, at most: 500K, 20M (without a letter: KiB)
+    #[arg(long, value_name = "RATE", requires = "checksum", value_parser = quantity::rate)]
+    checksum_rate: Option<quantity::Rate>,
     /// Believe what the last pass found of files that had not changed for so long even then
     ///
     /// A change of such a file's content or mode in its place is not seen. New, renamed and
@@ -165,10 +168,12 @@ async fn mirror(
         max_delete: arguments.max_delete,
         exclude,
         checksum: arguments.checksum,
+        checksum_rate: arguments.checksum_rate.and_then(|rate| rate.0),
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
         owner: arguments.chown.unwrap_or_default(),
         on_change: told.then(|| display.changes()),
+        ..Options::default()
     };
     let result = media::sync(&source, &target, &options, &*display.outlet).await;
     for host in [from, to].into_iter().flatten() {

@@ -32,8 +32,6 @@ pub(crate) struct Hands<'a> {
     pub queue: &'a QueueSender,
     /// Of source and target.
     pub links: &'a (Arc<Link>, Arc<Link>),
-    /// The target can make changes when the files of a load are published.
-    pub settles: bool,
 }
 
 #[derive(Default)]

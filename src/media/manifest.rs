@@ -32,6 +32,7 @@ use super::root::{Root, Stat};
 use crate::wire::bounded::{Blob, List};
 use crate::wire::message::{ScanSpec, Side, Trust};
 use crate::wire::path::PATH_BYTES_MAX;
+use crate::wire::scope::Scope;
 use crate::wire::tree::{MetaRule, RunId};
 
 /// What changed so shortly before a scan, or later, may change again without being noticed.
@@ -44,6 +45,7 @@ pub(crate) struct Memory {
     trust: Trust,
     rule: MetaRule,
     exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
+    scope: Scope,
     racy_secs: i64,
 }
 
@@ -67,14 +69,15 @@ impl Memory {
         if spec.checksum || spec.trust == Trust::Nothing {
             return None;
         }
-        let ScanSpec { rule, exclude, trust, .. } = spec.clone();
-        Some(Memory { dir: dir.to_owned(), trust, rule, exclude, racy_secs: RACY_SECS })
+        let ScanSpec { rule, exclude, scope, trust, .. } = spec.clone();
+        Some(Memory { dir: dir.to_owned(), trust, rule, exclude, scope, racy_secs: RACY_SECS })
     }
 
     /// Everything that decides what a scan of `root` finds and how it is told.
     fn key(&self, root: &Root, side: Side) -> Option<[u8; 32]> {
         let stat = root.stat().ok()?;
-        let of = (root.path(), (stat.device, stat.inode), side, self.rule, &self.exclude);
+        let inode = (stat.device, stat.inode);
+        let of = (root.path(), inode, side, self.rule, &self.exclude, &self.scope);
         Some(*blake3::hash(&postcard::to_stdvec(&of).ok()?).as_bytes())
     }
 }

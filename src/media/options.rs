@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::change::Change;
 use crate::units::{Bytes, count, duration};
+use crate::wire::scope::Scope;
 use crate::wire::tree::Problem;
 
 /// Called for each change, made or (in a dry run) to be made. It must not block.
@@ -24,9 +25,13 @@ pub struct Options {
     pub exclude: Vec<Vec<u8>>,
     /// Compare contents by hash instead of by size and time.
     pub checksum: bool,
+    /// Bytes a second that each side reads for that, at most.
+    pub checksum_rate: Option<u64>,
     /// Do not look at files that had not changed for so long when they were last looked at, where
     /// no name in their directory changed since.
     pub quiet: Option<Duration>,
+    /// The parts of the tree that are walked, one after the other; none at all: everything.
+    pub walks: Vec<Scope>,
     /// Content bytes a second over all connections.
     pub bwlimit: Option<u64>,
     pub owner: Owner,

@@ -14,6 +14,7 @@ use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
 use super::session::Link;
 use super::trail::{Last, Trail};
+use super::walks::Walks;
 use crate::wire::message::{Op, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
@@ -35,18 +36,26 @@ pub(super) struct Pass<'a> {
     pub protected: Option<RelPath>,
     pub deletions: Deletions,
     pub conflicts: Vec<Conflict>,
+    /// How many were begun.
+    pub walks: u64,
     /// The directories that the walk is in.
     pub trail: Trail,
     /// Directories whose mode would keep us out, for the end.
     pub locked: Vec<Op>,
+    /// The target can make changes when the files of a load are published.
+    pub settles: bool,
 }
 
 impl Pass<'_> {
     /// A dry run: every change is told, nothing is done.
-    pub async fn tell(mut self, mut merge: Merge) -> Result<(), MediaError> {
-        while let Some(pair) = self.next(&mut merge).await? {
-            self.plan(pair);
+    pub async fn tell(mut self, mut walks: Walks<'_>) -> Result<(), MediaError> {
+        while let Some(mut merge) = walks.next().await? {
+            self.walks += 1;
+            while let Some(pair) = self.next(&mut merge).await? {
+                self.plan(pair);
+            }
         }
+        self.count_root_once();
         self.refuse_emptying()?;
         for deletion in self.deletions.backwards() {
             ending::tell_deletion(self.board, &deletion);
@@ -54,19 +63,37 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub async fn run(mut self, mut merge: Merge, hands: Hands<'_>) -> Result<(), MediaError> {
+    pub async fn run(mut self, mut walks: Walks<'_>, hands: Hands<'_>) -> Result<(), MediaError> {
         let mut batch = Batch::default();
-        let settles = hands.settles;
         let mut under_way = UnderWay::new(hands);
+        while let Some(merge) = walks.next().await? {
+            self.walks += 1;
+            self.walk(merge, &mut batch, &mut under_way).await?;
+        }
+        self.leave(None, &mut batch);
+        self.board.planned_all();
+        self.count_root_once();
+        self.refuse_emptying()?;
+        under_way.start(batch)?;
+        under_way.all().await?;
+        self.end(hands).await
+    }
+
+    async fn walk(
+        &mut self,
+        mut merge: Merge,
+        batch: &mut Batch,
+        under_way: &mut UnderWay<'_>,
+    ) -> Result<(), MediaError> {
         loop {
             tokio::select! {
                 done = under_way.next(), if under_way.count() > 0 => done?,
                 pair = self.next(&mut merge), if under_way.count() < BATCHES_MAX => {
                     let Some(pair) = pair? else { break };
-                    let clears = self.take(pair, &mut batch, settles);
+                    let clears = self.take(pair, batch);
                     if batch.is_full() || clears {
                         let next = batch.next(self.trail.ops());
-                        under_way.start(std::mem::replace(&mut batch, next))?;
+                        under_way.start(std::mem::replace(batch, next))?;
                     }
                     if clears {
                         under_way.all().await?;
@@ -74,17 +101,22 @@ impl Pass<'_> {
                 }
             }
         }
-        self.leave(None, &mut batch, settles);
-        self.board.planned_all();
-        self.refuse_emptying()?;
-        under_way.start(batch)?;
-        under_way.all().await?;
-        self.end(hands).await
+        self.leave(Some(&RelPath::root()), batch);
+        Ok(())
+    }
+
+    /// Each walk begins with the root.
+    fn count_root_once(&self) {
+        let again = self.walks.saturating_sub(1);
+        self.board.count(|stats| {
+            stats.source_dirs = stats.source_dirs.saturating_sub(again);
+            stats.target_dirs = stats.target_dirs.saturating_sub(again);
+        });
     }
 
     /// Plans what is to be done about a pair and adds it to the batch. Whether something has to be
     /// out of the way before anything else.
-    fn take(&mut self, pair: Pair, batch: &mut Batch, settles: bool) -> bool {
+    fn take(&mut self, pair: Pair, batch: &mut Batch) -> bool {
         let path = match &pair {
             Pair::Equal(head) => &head.first,
             Pair::Both(directory, _) | Pair::Source(directory) | Pair::Target(directory) => {
@@ -92,7 +124,7 @@ impl Pass<'_> {
             }
         };
         let path = path.clone();
-        self.leave(Some(&path), batch, settles);
+        self.leave(Some(&path), batch);
         let mut plan = self.plan(pair);
         let waits = batch.add(&mut plan);
         let Plan { make, last, clears, .. } = plan;
@@ -102,12 +134,12 @@ impl Pass<'_> {
     }
 
     /// Ends the directories that the walk leaves on its way to `path`.
-    fn leave(&mut self, path: Option<&RelPath>, batch: &mut Batch, settles: bool) {
+    fn leave(&mut self, path: Option<&RelPath>, batch: &mut Batch) {
         for Last { op, batch: number, waits } in self.trail.leave(path) {
             match &op {
                 // A directory that its owner could not search any more must wait for what is below.
                 Op::SetDir { meta, .. } if meta.mode & 0o100 == 0 => self.locked.push(op),
-                Op::SetDirTime { .. } if settles && number == batch.number => {
+                Op::SetDirTime { .. } if self.settles && number == batch.number => {
                     batch.add_time(op, waits);
                 }
                 _ => batch.add_time(op, Waits::Earlier),
@@ -145,7 +177,8 @@ impl Pass<'_> {
     /// Compares a pair, counts and tells what is to be done, and keeps what is for the end.
     fn plan(&mut self, pair: Pair) -> Plan {
         let mut plan = self.compare(pair);
-        for change in &plan.changes {
+        let again = self.walks > 1;
+        for change in plan.changes.iter().filter(|change| !(again && change.path.is_root())) {
             self.board.change(change);
         }
         for problem in plan.problems.drain(..) {

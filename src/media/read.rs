@@ -13,11 +13,15 @@ use tokio::sync::mpsc;
 use super::delta::{self, Basis, Diffed};
 use super::failure::failure;
 use super::root::{Dirs, Root, Stat, StatKind, stat_open};
+use super::throttle::Throttle;
 use crate::wire::message::{
     CHUNK_BYTES_MAX, FileHead, Job, PartHead, Piece, WHOLE_BYTES_MAX, part_place,
 };
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Digest, Failure, FailureKind};
+
+/// What is read between two looks at the pace.
+const STRETCH_BYTES: u64 = 1 << 20;
 
 /// Serves jobs until no more come or nobody takes the pieces.
 pub(crate) fn run(root: Arc<Root>, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Piece>) {
@@ -35,11 +39,20 @@ pub(crate) fn run(root: Arc<Root>, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::
     }
 }
 
-/// The hash of the file at `path`.
-pub(crate) fn digest_of(root: &Root, path: &RelPath) -> Result<Digest, Failure> {
+/// The hash of the file at `path`, read at this pace.
+pub(crate) fn digest_of(root: &Root, path: &RelPath, pace: &Throttle) -> Result<Digest, Failure> {
     let (file, before) = open(root, path)?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(&file).map_err(|error| failure("read it", error))?;
+    loop {
+        let hashed = hasher.count();
+        hasher
+            .update_reader((&file).take(STRETCH_BYTES))
+            .map_err(|error| failure("read it", error))?;
+        if hasher.count() == hashed {
+            break;
+        }
+        pace.pass_here((hasher.count() - hashed) as usize);
+    }
     unchanged(&file, &before, hasher.count())?;
     Ok(finish(&hasher))
 }

@@ -31,14 +31,14 @@ pub(crate) trait Session: Send + Sync {
     fn link(&self) -> &Arc<Link>;
     fn facts(&self) -> &Facts;
     fn ability(&self) -> Ability;
-    /// Starts the only scan of this session.
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError>;
+    /// Starts a scan. Another one may follow when it has ended.
+    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError>;
     /// A way for files out of a source.
     async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError>;
     /// A way for files into a target.
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError>;
     /// A way for changes without content. They are done in order.
-    async fn calls(&mut self) -> Result<Calls, MediaError>;
+    async fn calls(&self) -> Result<Calls, MediaError>;
 }
 
 /// What differs between the kinds of sides.

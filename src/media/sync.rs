@@ -15,17 +15,15 @@ use super::deletions::Deletions;
 use super::endpoint::Endpoint;
 use super::error::MediaError;
 use super::filter::Filter;
-use super::group::Scanner;
-use super::merge::Merge;
 use super::options::{Options, Outcome};
 use super::pass::Pass;
 use super::session::{Link, Session};
 use super::trail::Trail;
 use super::transfer;
+use super::walks::Walks;
 use crate::error::{Advice, Retry};
 use crate::event::Monitor;
-use crate::wire::bounded::{Blob, List};
-use crate::wire::message::{ScanSpec, Side, Trust};
+use crate::wire::message::Side;
 use crate::wire::path::RelPath;
 use crate::wire::tree::{MetaRule, OwnerRule, RunId};
 
@@ -87,8 +85,8 @@ fn explain(error: MediaError, links: &(Arc<Link>, Arc<Link>)) -> MediaError {
 
 /// The pass itself. When it returns, all channels are dropped.
 async fn mirror(
-    mut from: Box<dyn Session>,
-    mut to: Box<dyn Session>,
+    from: Box<dyn Session>,
+    to: Box<dyn Session>,
     owner: OwnerRule,
     options: &Options,
     filtered: bool,
@@ -96,8 +94,7 @@ async fn mirror(
 ) -> Result<(), MediaError> {
     let (source, target) = (from.ability(), to.ability());
     let rule = MetaRule { whole_secs: source.whole_secs || target.whole_secs, owner };
-    let (of_source, of_target) = scan_both(&mut *from, &mut *to, options, rule).await?;
-    let merge = Merge::new(of_source, of_target);
+    let walks = Walks::new(&*from, &*to, options, rule);
     let links = (from.link().clone(), to.link().clone());
     let pass = Pass {
         options,
@@ -114,20 +111,21 @@ async fn mirror(
         protected: None,
         deletions: Deletions::default(),
         conflicts: Vec::new(),
+        walks: 0,
         trail: Trail::default(),
         locked: Vec::new(),
+        settles: target.settles,
     };
     if options.dry_run {
-        return pass.tell(merge).await;
+        return pass.tell(walks).await;
     }
     let calls = to.calls().await?;
-    let settles = target.settles;
     let (sender, queue) = transfer::queue(transfer::cuts(&*from, &*to));
     let links = &links;
     let drive = async {
         // Dropped with the end of the pass, so that both sides come to theirs.
         let (sender, calls) = (sender, calls);
-        pass.run(merge, Hands { board, calls: &calls, queue: &sender, links, settles }).await
+        pass.run(walks, Hands { board, calls: &calls, queue: &sender, links }).await
     };
     let lanes = transfer::run(&*from, &*to, rule, &queue, board);
     tokio::try_join!(drive, lanes).map(drop)
@@ -152,26 +150,4 @@ fn refuse_overlap(
         });
     }
     Ok(())
-}
-
-async fn scan_both(
-    from: &mut dyn Session,
-    to: &mut dyn Session,
-    options: &Options,
-    rule: MetaRule,
-) -> Result<(Scanner, Scanner), MediaError> {
-    let exclude = options.exclude.iter().cloned().map(Blob).collect();
-    let trust = match options.quiet {
-        Some(quiet) => Trust::QuietFiles { secs: quiet.as_secs().try_into().unwrap_or(u32::MAX) },
-        None => Trust::Names,
-    };
-    let spec = ScanSpec { rule, checksum: options.checksum, trust, exclude: List(exclude) };
-    let of_source = from.scan(spec.clone()).await?;
-    // Owners are mapped on the way; what lies on the target is taken as it is.
-    let owner = match rule.owner {
-        OwnerRule::Fixed { .. } => OwnerRule::Keep,
-        OwnerRule::Keep | OwnerRule::Ignore => rule.owner,
-    };
-    let spec = ScanSpec { rule: MetaRule { owner, ..rule }, ..spec };
-    Ok((of_source, to.scan(spec).await?))
 }

@@ -27,9 +27,14 @@ pub(crate) struct Last {
 }
 
 impl Trail {
-    /// The walk comes to `path`, after [`Trail::leave`] for it.
+    /// A walk comes to `path`, after [`Trail::leave`] for it. It may be there already: each walk of
+    /// a pass begins with the root.
     pub fn enter(&mut self, path: RelPath, make: Option<Op>, last: Option<Last>) {
-        if make.is_some() || last.is_some() {
+        if let Some(step) = self.0.last_mut().filter(|step| step.path == path) {
+            step.make = make.or(step.make.take());
+            let last = last.or(step.last.take());
+            step.last = last.map(|last| Last { waits: Waits::Earlier, ..last });
+        } else if make.is_some() || last.is_some() {
             self.0.push(Step { path, make, last });
         }
     }
@@ -78,6 +83,8 @@ mod tests {
         trail.enter(path("a/b/d"), None, None);
         assert_eq!(trail.ops(), [make("a"), make("a/b")]);
         assert_eq!(trail.leave(Some(&path("a/bc"))), [time("a/b")]);
+        assert_eq!(trail.leave(Some(&path("a"))), []);
+        trail.enter(path("a"), None, None);
         assert_eq!(trail.leave(None), [time("a")]);
         assert_eq!(trail.ops(), []);
     }

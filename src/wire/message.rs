@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounded::{Blob, List};
 use super::path::{Name, PATH_BYTES_MAX, RelPath};
+use super::scope::Scope;
 use super::tree::{
     Digest, DirectoryPart, Failure, GroupHead, LINK_BYTES_MAX, Meta, MetaRule, Mtime, RunId,
     ShardHead,
@@ -86,9 +87,12 @@ pub struct ScanSpec {
     pub rule: MetaRule,
     /// Hash every file.
     pub checksum: bool,
+    /// Bytes a second that are read for that, at most.
+    pub checksum_rate: Option<u64>,
     pub trust: Trust,
     /// Patterns as in `--exclude`.
     pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
+    pub scope: Scope,
 }
 
 /// How far what the last scan found is trusted.

@@ -10,6 +10,8 @@ mod guards;
 mod hostile;
 mod memory;
 mod model;
+mod order;
 mod parts;
 mod rights;
 mod tree;
+mod verify;

@@ -30,7 +30,7 @@ pub(crate) struct Helper {
     opening: Opening,
     connections: usize,
     facts: Facts,
-    /// The stream that told the facts; it becomes that of the scan. The lock is for the compiler:
+    /// The stream that told the facts; it becomes that of the first scan. The lock is for the compiler:
     /// a stream cannot be shared.
     first: Mutex<Option<Stream>>,
 }
@@ -157,11 +157,11 @@ impl Session for Helper {
         }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
-        let first = self.first.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let stream = match first {
             Some(stream) => stream,
             None => self.stream(&*self.host, 0).await?,
@@ -209,7 +209,7 @@ impl Session for Helper {
     }
 
     /// The stream comes up while the scan goes on; calls wait for it.
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
+    async fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut waiting) = calls_channel();
         let (link, host, command) = (self.link.clone(), self.host.clone(), self.command.clone());
         let opening = self.opening.clone();

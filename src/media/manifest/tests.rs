@@ -12,6 +12,7 @@ use crate::media::cut::cut;
 use crate::media::filter::Filter;
 use crate::media::scan::Scan;
 use crate::media::shard::{Listing, Shard};
+use crate::media::throttle::Throttle;
 use crate::wire::tree::{Directory, OwnerRule, ShardHead};
 
 const RULE: MetaRule = MetaRule { whole_secs: false, owner: OwnerRule::Keep };
@@ -66,17 +67,22 @@ impl Desk {
         while clock() <= last {}
     }
 
-    fn scan(&self, memory: Option<&Memory>) -> Vec<Shard> {
-        let root = Root::open(&self.tree(), false).unwrap().unwrap();
-        let scan = Scan {
+    fn how(&self) -> Scan {
+        Scan {
             side: self.side,
             rule: RULE,
             checksum: false,
+            pace: Arc::new(Throttle::new(None)),
             filter: Filter::new(&["*.skip"]).unwrap(),
+            scope: Scope::default(),
             run: RunId(1),
-        };
+        }
+    }
+
+    fn scan(&self, memory: Option<&Memory>) -> Vec<Shard> {
+        let root = Root::open(&self.tree(), false).unwrap().unwrap();
         let (mut shards, mut ended) = (Vec::new(), false);
-        cut(&root, &Arc::new(scan), memory, |shard| {
+        cut(&root, &Arc::new(self.how()), memory, |shard| {
             ended = shard.is_none();
             shards.extend(shard);
             true
@@ -91,7 +97,7 @@ impl Desk {
 
     fn memory(&self) -> Memory {
         let exclude = List(vec![Blob(b"*.skip".to_vec())]);
-        let spec = ScanSpec { rule: RULE, checksum: false, trust: self.trust, exclude };
+        let spec = spec(self.trust, exclude);
         let memory = Memory::new(&self.manifests(), &spec).unwrap();
         Memory { racy_secs: self.racy_secs, ..memory }
     }
@@ -116,6 +122,11 @@ impl Desk {
             fs::write(dir.join("file"), format!("{number}")).unwrap();
         }
     }
+}
+
+fn spec(trust: Trust, exclude: List<Blob<PATH_BYTES_MAX>, 4096>) -> ScanSpec {
+    let (checksum, checksum_rate, scope) = (false, None, Scope::default());
+    ScanSpec { rule: RULE, checksum, checksum_rate, trust, exclude, scope }
 }
 
 fn taken(shards: Vec<Shard>) -> Vec<(ShardHead, Vec<Directory>)> {
@@ -256,9 +267,9 @@ fn whatever_happens_to_the_file_the_tree_is_told_as_it_is() {
     }));
     damaged.push([&whole[..], b"more"].concat());
     damaged.push(b"nonsense".repeat(100));
-    // Changes that only a walk from there on sees.
+    // Changes that only a walk from there on sees, and some before.
     fs::create_dir(desk.tree().join("2/6/new")).unwrap();
-    fs::remove_dir_all(desk.tree().join("2/5")).unwrap();
+    fs::remove_dir_all(desk.tree().join("0/5")).unwrap();
     let plain = desk.plain();
     for bytes in damaged {
         fs::write(&path, bytes).unwrap();
@@ -320,7 +331,7 @@ fn a_scan_that_is_broken_off_leaves_the_old_manifest() {
     fs::create_dir(desk.tree().join("0/new")).unwrap();
     let root = Root::open(&desk.tree(), false).unwrap().unwrap();
     let filter = Filter::new(&["*.skip"]).unwrap();
-    let scan = Scan { side: desk.side, rule: RULE, checksum: false, filter, run: RunId(2) };
+    let scan = Scan { filter, run: RunId(2), ..desk.how() };
     let mut shards = 0;
     cut(&root, &Arc::new(scan), Some(&desk.memory()), |_| {
         shards += 1;
@@ -350,7 +361,7 @@ fn a_place_that_is_not_safe_is_not_used() {
     fs::remove_file(desk.manifests()).unwrap();
     symlink(desk.tree(), desk.manifests().parent().unwrap().join("x")).unwrap();
     let exclude = List(Vec::new());
-    let spec = ScanSpec { rule: RULE, checksum: false, trust: Trust::Names, exclude };
+    let spec = spec(Trust::Names, exclude);
     let memory = Memory::new(&desk.dir.path().join("cache/x/inside"), &spec).unwrap();
     desk.scan(Some(&memory));
     assert_eq!(fs::read_dir(desk.tree().join("inside")).unwrap().count(), 0);
@@ -489,4 +500,11 @@ proptest! {
             desk.assert_law();
         }
     }
+}
+
+/// The seed of the fuzz target is a block, as long as this holds.
+#[test]
+fn the_seed_of_the_fuzz_target_is_a_block() {
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/manifest/block");
+    assert_eq!(directories_in(&fs::read(seed).unwrap()), Some(4));
 }

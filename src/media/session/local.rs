@@ -23,6 +23,7 @@ use crate::media::root::{Dirs, Root};
 use crate::media::scan::Scan;
 use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
+use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, Job, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
@@ -81,7 +82,9 @@ impl Tree {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
+            pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
+            scope: spec.scope.clone().checked(),
             run: self.run,
         })
     }
@@ -220,7 +223,7 @@ impl Session for Local {
         }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
         match &self.workers {
             Some(workers) => workers.scan(&spec),
             None => Ok(scan_nothing().await),
@@ -237,7 +240,7 @@ impl Session for Local {
         Ok(TargetLane { pieces, told })
     }
 
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
+    async fn calls(&self) -> Result<Calls, MediaError> {
         self.workers()?.calls()
     }
 }

@@ -216,8 +216,11 @@ async fn node(tree: &Tree, scan: &Scan, path: &RelPath, attrs: &Attrs) -> Result
     match kind(attrs) {
         TYPE_DIR => Ok(Node::Dir),
         TYPE_FILE => {
-            let content =
-                if scan.checksum { Some(source::digest_of(tree, path).await?) } else { None };
+            let content = if scan.checksum {
+                Some(source::digest_of(tree, path, &scan.pace).await?)
+            } else {
+                None
+            };
             Ok(Node::File { size: attrs.size.unwrap_or_default(), meta, content })
         }
         TYPE_LINK => {

@@ -22,6 +22,7 @@ use crate::media::session::{
     calls_channel,
 };
 use crate::media::temp::TempNames;
+use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, ScanSpec, Side};
 use crate::wire::path::RelPath;
@@ -257,7 +258,7 @@ impl Session for Sftp {
         }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
@@ -266,7 +267,9 @@ impl Session for Sftp {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
+            pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
+            scope: spec.scope,
             run: self.run,
         };
         let (scanner, ends) = channels();
@@ -293,7 +296,7 @@ impl Session for Sftp {
         Ok(TargetLane { pieces, told })
     }
 
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
+    async fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, receiver) = calls_channel();
         let changer = change::Changer::new(self.tree.clone(), TempNames::new(self.run, CALLS_LANE));
         self.link().tasks.spawn(async move { changer.serve(receiver).await });

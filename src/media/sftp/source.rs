@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use super::client::SftpError;
 use super::meta::meta_of;
 use super::session::Tree;
+use crate::media::throttle::Throttle;
 use crate::wire::message::{FileHead, Job, Piece, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, open_flags};
@@ -49,13 +50,18 @@ pub(super) async fn run(tree: Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc:
 }
 
 /// The hash of the file at `path`, which is read for it.
-pub(super) async fn digest_of(tree: &Tree, path: &RelPath) -> Result<Digest, Failure> {
+pub(super) async fn digest_of(
+    tree: &Tree,
+    path: &RelPath,
+    pace: &Throttle,
+) -> Result<Digest, Failure> {
     let (handle, attrs) = open_file(tree, path).await?;
     let read = async {
         let mut hasher = blake3::Hasher::new();
         let mut reading = Reading::new(tree, &handle, &attrs);
         while let Some(data) = reading.next().await? {
             hasher.update(&data);
+            pace.pass(data.len()).await;
         }
         Ok(Digest(*hasher.finalize().as_bytes()))
     };

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::super::bounded::Blob;
 use super::super::message::{Level, Op, Side, Trust};
 use super::super::path::Name;
+use super::super::scope::Scope;
 use super::super::tree::{
     DirectoryPart, Entry, FailureKind, MetaRule, Mtime, Node, OwnerRule, Problem, RunId,
 };
@@ -97,8 +98,10 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
             Request::Scan(ScanSpec {
                 rule,
                 checksum: true,
+                checksum_rate: Some(1 << 20),
                 trust: Trust::QuietFiles { secs: 7 },
-                exclude: List(vec![Blob(b"*.tmp".to_vec())])
+                exclude: List(vec![Blob(b"*.tmp".to_vec())]),
+                scope: Scope::without(RelPath::new(b"cache").unwrap()),
             }),
             Request::Verdict(Verdict { level: Level::Group, index: 4, take: false }),
             Request::Store(Store::Abort),
@@ -288,7 +291,14 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
     let store = |store| Request::Store(store);
     let requests = vec![
         Request::Open(open),
-        Request::Scan(ScanSpec { rule, checksum: true, trust: Trust::Names, exclude }),
+        Request::Scan(ScanSpec {
+            rule,
+            checksum: true,
+            checksum_rate: None,
+            trust: Trust::Names,
+            exclude,
+            scope: Scope::default(),
+        }),
         Request::Verdict(Verdict { level: Level::Group, index: 1, take: true }),
         Request::Read(Job {
             ticket: 1,

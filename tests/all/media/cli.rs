@@ -104,8 +104,8 @@ cd+++++++++ a/
 cL+++++++++ link -> a
 .f...p..... same
 .d..t...... ./
->f+++++++++ a/new\\nline
 .d...p..... mode/
+>f+++++++++ a/new\\nline
 *deleting   old
 ";
     let dry = here(&["-n", "--delete", "-q", "source", "target"], dir.path());

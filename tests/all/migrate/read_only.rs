@@ -15,9 +15,30 @@ fn check_plan_sync_and_status_leave_the_old_server_alone() {
     let plan = transhume(&sandbox, &["plan"]);
     assert_exit(&plan, 0);
     assert!(told(&plan).contains("point of no return"), "{}", told(&plan));
+    assert_exit(&transhume(&sandbox, &["sync", "--class", "local"]), 0);
+    let cache = |media: std::path::PathBuf| media.join("cache").exists();
+    assert!(cache(sandbox.old.media()) && !cache(sandbox.new.media()));
     assert_exit(&transhume(&sandbox, &["sync"]), 0);
     let (source, target) = sandbox.media();
     assert_eq!(source.files(), target.files());
+    // A disk that lies is found by reading, told, and mended when asked.
+    let mut spoilt = sandbox.new.media().join("accounts");
+    while spoilt.is_dir() {
+        spoilt = fs::read_dir(&spoilt).unwrap().next().unwrap().unwrap().path();
+    }
+    let (content, time) = (fs::read(&spoilt).unwrap(), fs::metadata(&spoilt).unwrap());
+    fs::write(&spoilt, vec![b'?'; content.len()]).unwrap();
+    let file = fs::File::options().write(true).open(&spoilt).unwrap();
+    file.set_modified(time.modified().unwrap()).unwrap();
+    assert_exit(&transhume(&sandbox, &["sync", "--dry-run"]), 0);
+    let verify = ["sync", "--verify", "--verify-rate", "50M"];
+    let reported = transhume(&sandbox, &verify);
+    assert_exit(&reported, 3);
+    assert!(told(&reported).contains(": other content"), "{}", told(&reported));
+    assert_ne!(fs::read(&spoilt).unwrap(), content);
+    assert_exit(&transhume(&sandbox, &["sync", "--verify=repair"]), 0);
+    assert_eq!(fs::read(&spoilt).unwrap(), content);
+    assert_exit(&transhume(&sandbox, &verify), 0);
     // What we did not put there goes only if the operator said so.
     let mut cautious = sandbox.config();
     cautious.remove("media");
