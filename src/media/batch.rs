@@ -4,6 +4,7 @@
 //! everything in them: in the load, if all of it is there; else for earlier batches too.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -208,6 +209,7 @@ impl<'a> Hands<'a> {
     }
 
     async fn call(&self, call: Call) -> Result<oneshot::Receiver<Answer>, MediaError> {
+        self.board.touched.store(true, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.calls.send((call, sender)).await.map_err(|_| self.target_lost())?;
         Ok(answer)
@@ -292,7 +294,11 @@ impl<'a> Hands<'a> {
         load.extend(changes(&ops, &mut loaded.changes).map(Work::Change));
         load.extend(files.into_iter().map(|file| Work::Move(work(file, None, &mut loaded))));
         load.extend(changes(&settling, &mut loaded.settling).map(Work::Settle));
-        if load.is_empty() || self.queue.push(load) { Ok(loaded) } else { Err(self.target_lost()) }
+        if load.is_empty() {
+            return Ok(loaded);
+        }
+        self.board.touched.store(true, Ordering::Relaxed);
+        if self.queue.push(load) { Ok(loaded) } else { Err(self.target_lost()) }
     }
 
     /// Waits for a load. Files that fail in a way that may pass are tried once more; what has to be
@@ -333,6 +339,7 @@ impl<'a> Hands<'a> {
     pub async fn transfer(&self, files: Vec<Transfer>) -> Result<(), MediaError> {
         let mut loaded = Loaded::default();
         for file in files {
+            self.board.touched.store(true, Ordering::Relaxed);
             let signature = match &file.basis {
                 Some(basis) => self.signature(basis).await?,
                 None => None,
@@ -378,8 +385,11 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// Makes everything durable.
+    /// Makes everything durable that was changed.
     pub async fn sync(&self) -> Result<(), MediaError> {
+        if !self.board.touched.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         match self.call(Call::Sync).await?.await {
             Ok(Answer::Synced(Ok(()))) => Ok(()),
             Ok(Answer::Synced(Err(failure))) => Err(self.target_full(failure.to_string())),

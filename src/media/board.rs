@@ -1,5 +1,6 @@
 //! What a pass has done so far and whom it tells.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(crate) struct Board<'a> {
     pub throttle: Throttle,
     /// Told to the one that opens lanes.
     pub more_planned: Notify,
+    /// The target was asked to change something.
+    pub touched: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -46,7 +49,8 @@ impl<'a> Board<'a> {
     ) -> Self {
         let throttle = Throttle::new(bwlimit);
         let more_planned = Notify::new();
-        Board { monitor, on_change, throttle, more_planned, state: Mutex::default() }
+        let touched = AtomicBool::new(false);
+        Board { monitor, on_change, throttle, more_planned, touched, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

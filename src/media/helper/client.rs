@@ -208,12 +208,13 @@ impl Session for Helper {
         Ok(TargetLane { pieces, told })
     }
 
-    /// The stream comes up while the scan goes on; calls wait for it.
+    /// The stream comes up with the first call: most passes need none.
     async fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut waiting) = calls_channel();
         let (link, host, command) = (self.link.clone(), self.host.clone(), self.command.clone());
         let opening = self.opening.clone();
         self.link.tasks.spawn(async move {
+            let Some(first) = waiting.recv().await else { return };
             let opened = Stream::open(&link, &*host, &command, &opening, CALLS_LANE).await;
             let stream = match opened {
                 Ok((stream, _)) => stream,
@@ -223,10 +224,12 @@ impl Session for Helper {
             let (requests, receiver) = mpsc::channel(1);
             let (callers, caller_receiver) = mpsc::channel(8);
             stream.run(receiver, Request::Call, ToCallers(caller_receiver));
-            while let Some((call, caller)) = waiting.recv().await {
+            let mut next = Some(first);
+            while let Some((call, caller)) = next {
                 if callers.send(caller).await.is_err() || requests.send(call).await.is_err() {
                     return;
                 }
+                next = waiting.recv().await;
             }
         });
         Ok(calls)

@@ -161,7 +161,7 @@ async fn shards_that_are_not_those_of_their_group_are_refused() {
 #[tokio::test]
 async fn a_walk_that_goes_back_is_refused() {
     let (scanner_of_source, ends) = channels();
-    for first in ["", "b", "a"] {
+    for first in ["", "a", "b"] {
         let group = GroupHead { whole: head(first, first), shards: 1 };
         ends.heads.send(Heading::Group(group)).await.unwrap();
     }
