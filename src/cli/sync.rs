@@ -5,12 +5,14 @@ mod verifying;
 use crate::event::{Event, Level};
 use crate::media::Options;
 use crate::migration::facts;
-use crate::migration::steps::media::{Class, Pass, pass_with, summary};
+use crate::migration::facts::MediaPaths;
+use crate::migration::steps::media::{self, Class, Pass, endpoints, pass_with, summary};
+use crate::migration::world::World;
 
 use super::display::Display;
-use super::files::quantity;
+use super::files::{interrupt, quantity};
 use super::outcome::say;
-use super::{Common, Exit, Failure, check, setup};
+use super::{Common, Exit, Failure, check, setup, watching};
 use verifying::Verify;
 
 /// Copy what is new in the media while the old server is live.
@@ -20,12 +22,19 @@ use verifying::Verify;
 #[command(after_help = "Examples:
   transhume sync              copy what is new or changed
   transhume sync --dry-run    only count it
+  transhume sync --watch      keep the copy close until the move
   transhume sync --class local    only what was uploaded here, not cache/
   transhume sync --verify=repair --verify-rate 20M    read everything once, gently")]
 pub(super) struct Arguments {
     /// Change nothing; tell how much there is to copy.
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Go on: bring over what changes until Ctrl-C, seconds after it happened
+    ///
+    /// As root on the old server the kernel tells what changes; else the media are looked at again
+    /// and again. A connection that is lost is opened again.
+    #[arg(long, conflicts_with_all = ["dry_run", "verify"])]
+    watch: bool,
     /// Which media: what was uploaded here, copies of what lies on other servers, or both
     ///
     /// What the others are is neither copied nor deleted. Of both, the local ones come first, and
@@ -66,6 +75,9 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         on_change: arguments.verify.map(|verify| verifying::sink(verify, world.monitor.clone())),
         ..options
     };
+    if let Some(paths) = media.as_ref().filter(|_| arguments.watch) {
+        return watch(&world, paths, options, &display).await;
+    }
     let passed = pass_with(&world, media.as_ref(), kind, &*world.monitor, options).await;
     let outcome = match passed {
         Ok(outcome) => outcome,
@@ -95,4 +107,32 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         say(&outcome.stats.to_string());
     }
     Ok(exit)
+}
+
+/// Keeps the copy close until it is interrupted or cannot go on.
+async fn watch(
+    world: &World,
+    paths: &MediaPaths,
+    change: impl FnOnce(Options) -> Options,
+    display: &Display,
+) -> Result<Exit, Failure> {
+    let stopped = |error| Failure::of_step(Exit::Failed, "the watch ended".into(), error);
+    let watching = async {
+        let (source, target, owner) = endpoints(world, paths).await.map_err(stopped)?;
+        let options = change(media::options(&world.config.media, Pass::Base, owner));
+        let (monitor, live) = (&*world.monitor, display.is_live());
+        let watched = watching::watch(&source, &target, &options, monitor, live).await;
+        watched.map(|never| match never {}).map_err(|error| stopped(error.into()))
+    };
+    let result = tokio::select! {
+        result = watching => result,
+        // What was under way leaves temporary files at most; the next pass sweeps them.
+        interrupted = interrupt() => interrupted.map(|()| Exit::Interrupted),
+    };
+    let exit = match &result {
+        Ok(exit) => *exit,
+        Err(failure) => failure.exit(),
+    };
+    display.close("sync", exit);
+    result
 }

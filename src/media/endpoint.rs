@@ -140,6 +140,11 @@ impl Endpoint {
         })
     }
 
+    /// The root, if it is on this machine.
+    pub(crate) fn here(&self) -> Option<&Path> {
+        self.is_local().then(|| super::root::native(&self.root))
+    }
+
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.place, Place::Here { .. })
     }

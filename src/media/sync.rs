@@ -50,7 +50,8 @@ pub async fn sync(
     let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
     let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);
-    let mirrored = mirror(from, to, owner, options, !filter.is_empty(), &board).await;
+    let filtered = !filter.is_empty() || options.hinted;
+    let mirrored = mirror(from, to, owner, options, filtered, &board).await;
     // Also after an error nothing must go on behind the caller's back.
     tokio::join!(links.0.settle(), links.1.settle());
     if let Err(error) = mirrored {

@@ -14,3 +14,4 @@ mod parts;
 mod rights;
 mod tree;
 mod verify;
+mod watch;
