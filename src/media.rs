@@ -57,6 +57,8 @@ mod endpoint;
 mod error;
 mod failure;
 pub mod filter;
+#[doc(hidden)]
+pub mod gentle;
 mod group;
 pub mod helper;
 pub mod manifest;

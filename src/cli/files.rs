@@ -90,6 +90,9 @@ pub(super) struct Arguments {
     /// Content a second over all connections: 500K, 20M (without a letter: KiB)
     #[arg(long, value_name = "RATE", value_parser = quantity::rate)]
     bwlimit: Option<quantity::Rate>,
+    /// Leave the machine of SRC to others: slow down while its disks or processors are busy
+    #[arg(long)]
+    gentle: bool,
     /// Who owns what is written, by name or number on DEST (default: as on SRC, if root writes)
     #[arg(long, value_name = "USER[:GROUP]", value_parser = quantity::owner)]
     chown: Option<Owner>,
@@ -178,6 +181,7 @@ async fn mirror(
         checksum_rate: arguments.checksum_rate.and_then(|rate| rate.0),
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
+        gentle: arguments.gentle,
         owner: arguments.chown.unwrap_or_default(),
         on_change: told.then(|| display.changes()),
         ..Options::default()

@@ -47,6 +47,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true,
         default_missing_value = "report")]
     verify: Option<Verify>,
+    /// Leave the old server to those who use it: slow down while it is busy (media.gentle)
+    #[arg(long)]
+    gentle: bool,
     /// What each side reads a second for --verify, at most: 500K, 20M (default: media.verify_rate)
     #[arg(long, value_name = "RATE", requires = "verify", value_parser = quantity::rate)]
     verify_rate: Option<quantity::Rate>,
@@ -71,6 +74,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let options = |options| Options {
         walks: arguments.class.walks(),
         checksum: arguments.verify.is_some(),
+        gentle: arguments.gentle || world.config.media.gentle,
         checksum_rate: set_rate.unwrap_or(configured),
         on_change: arguments.verify.map(|verify| verifying::sink(verify, world.monitor.clone())),
         ..options

@@ -37,6 +37,8 @@ pub struct Options {
     pub hinted: bool,
     /// Content bytes a second over all connections.
     pub bwlimit: Option<u64>,
+    /// Leave the machine of the source to others while it is busy.
+    pub gentle: bool,
     pub owner: Owner,
     /// Where changes are told one by one. They are not collected: there may be millions.
     pub on_change: Option<ChangeSink>,

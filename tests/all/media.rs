@@ -5,6 +5,7 @@ mod delta;
 mod exact;
 mod faults;
 mod fixture;
+mod gentle;
 mod guards;
 mod hostile;
 mod memory;
