@@ -1,18 +1,17 @@
 //! `transhume sync`: a media pass while the old server is live.
 
 mod verifying;
+mod watch;
 
 use crate::event::{Event, Level};
 use crate::media::Options;
 use crate::migration::facts;
-use crate::migration::facts::MediaPaths;
-use crate::migration::steps::media::{self, Class, Pass, endpoints, pass_with, summary};
-use crate::migration::world::World;
+use crate::migration::steps::media::{Class, Pass, pass_with, summary};
 
 use super::display::Display;
-use super::files::{interrupt, quantity};
+use super::files::quantity;
 use super::outcome::say;
-use super::{Common, Exit, Failure, check, setup, watching};
+use super::{Common, Exit, Failure, check, setup};
 use verifying::Verify;
 
 /// Copy what is new in the media while the old server is live.
@@ -80,7 +79,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         ..options
     };
     if let Some(paths) = media.as_ref().filter(|_| arguments.watch) {
-        return watch(&world, paths, options, &display).await;
+        return watch::run(&world, paths, options, &display).await;
     }
     let passed = pass_with(&world, media.as_ref(), kind, &*world.monitor, options).await;
     let outcome = match passed {
@@ -111,32 +110,4 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         say(&outcome.stats.to_string());
     }
     Ok(exit)
-}
-
-/// Keeps the copy close until it is interrupted or cannot go on.
-async fn watch(
-    world: &World,
-    paths: &MediaPaths,
-    change: impl FnOnce(Options) -> Options,
-    display: &Display,
-) -> Result<Exit, Failure> {
-    let stopped = |error| Failure::of_step(Exit::Failed, "the watch ended".into(), error);
-    let watching = async {
-        let (source, target, owner) = endpoints(world, paths).await.map_err(stopped)?;
-        let options = change(media::options(&world.config.media, Pass::Base, owner));
-        let (monitor, live) = (&*world.monitor, display.is_live());
-        let watched = watching::watch(&source, &target, &options, monitor, live).await;
-        watched.map(|never| match never {}).map_err(|error| stopped(error.into()))
-    };
-    let result = tokio::select! {
-        result = watching => result,
-        // What was under way leaves temporary files at most; the next pass sweeps them.
-        interrupted = interrupt() => interrupted.map(|()| Exit::Interrupted),
-    };
-    let exit = match &result {
-        Ok(exit) => *exit,
-        Err(failure) => failure.exit(),
-    };
-    display.close("sync", exit);
-    result
 }

@@ -130,3 +130,20 @@ fn a_watch_keeps_the_copy_close_until_it_is_interrupted() {
     assert_exit(&output, 130);
     assert!(told(&output).contains("1 file copied"), "{}", told(&output));
 }
+
+/// It would delete what the new server is given from then on.
+#[test]
+fn a_watch_ends_when_a_move_begins_and_does_not_begin_after_one() {
+    let sandbox = Sandbox::start(&Options::small());
+    let mut watch = command(&sandbox, &["sync", "--watch"]);
+    let watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert!(wait_until(|| sandbox.new.media().join("accounts").exists()));
+    assert_exit(&transhume(&sandbox, &["migrate", "--yes"]), 0);
+    let output = watch.wait_with_output().unwrap();
+    assert_exit(&output, 0);
+    assert!(told(&output).contains("the watch ends"), "{}", told(&output));
+    let upload = sandbox.new.media().join("accounts/new.png");
+    fs::write(&upload, "on the new server").unwrap();
+    assert_exit(&transhume(&sandbox, &["sync", "--watch"]), 4);
+    assert!(upload.exists());
+}
