@@ -129,6 +129,8 @@ pub struct Media {
     pub exclude: Vec<String>,
     /// Bytes a second over all connections.
     pub bwlimit: Option<u64>,
+    /// Slow down while the disks or processors of the source are busy.
+    pub gentle: bool,
     /// Bytes a second that each side reads to compare contents, at most.
     pub verify_rate: Option<u64>,
 }
@@ -260,6 +262,7 @@ impl Default for Media {
             connections: 4,
             exclude: Vec::new(),
             bwlimit: None,
+            gentle: false,
             verify_rate: None,
         }
     }

@@ -23,7 +23,8 @@
 //!   known. `merge` walks both sides in step and asks only for those that differ. `compare` makes a
 //!   `Plan` for each directory; `batch` carries plans out, each as one load of a lane, in order;
 //!   `trail` knows what the walk has left; `transfer` moves contents; `ending` does what must come
-//!   last. `sync` ties them together.
+//!   last. `sync` ties them together, `walks` says of which parts of the tree. `watch` makes passes
+//!   as long as it lives.
 //! - `root` is the only code that opens files of a local tree, always below its handle.
 //!
 //! # What can go wrong, and what then
@@ -57,6 +58,8 @@ mod endpoint;
 mod error;
 mod failure;
 pub mod filter;
+#[doc(hidden)]
+pub mod gentle;
 mod group;
 pub mod helper;
 pub mod manifest;
@@ -76,9 +79,11 @@ mod throttle;
 mod trail;
 mod transfer;
 mod walks;
+mod watch;
 
 pub use change::{Action, Change, Differs, NodeKind};
 pub use endpoint::{CONNECTIONS_MAX, Endpoint};
 pub use error::MediaError;
 pub use options::{ChangeSink, DeleteLimit, Options, Outcome, Owner, PROBLEMS_MAX, Stats};
 pub use sync::sync;
+pub use watch::{Hints, Look, Rhythm, Said, WatchOptions, watch};

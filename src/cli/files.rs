@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Color, Common, Exit, Failure, cache};
+use super::{Color, Common, Exit, Failure, cache, watching};
 use crate::config::Transport;
 use crate::error::{Advice, one_line};
 use crate::event::{Event, Monitor};
@@ -38,6 +38,7 @@ Examples:
   transhume files -n -i --delete public/system new:/srv/system    what would change?
   transhume files --delete --max-delete 5% public/system new:/srv/system
   transhume files old.example.com:/srv/system /srv/system         from another machine
+  transhume files --watch --delete public/system new:/srv/system   keep it so
   transhume files --exclude /cache --bwlimit 20M public/system ssh://root@new:2222/srv/system")]
 pub(super) struct Arguments {
     /// The directory whose content is copied
@@ -80,9 +81,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HOURS", num_args = 0..=1, require_equals = true,
         default_missing_value = "48", conflicts_with = "checksum")]
     quick: Option<u16>,
+    /// Go on: bring over what changes in SRC until Ctrl-C, seconds after it happened
+    ///
+    /// As root, on a SRC of this machine, the kernel tells what changes; else SRC is looked at
+    /// again and again. A connection that is lost is opened again.
+    #[arg(long, conflicts_with_all = ["dry_run", "checksum"])]
+    watch: bool,
     /// Content a second over all connections: 500K, 20M (without a letter: KiB)
     #[arg(long, value_name = "RATE", value_parser = quantity::rate)]
     bwlimit: Option<quantity::Rate>,
+    /// Leave the machine of SRC to others: slow down while its disks or processors are busy
+    #[arg(long)]
+    gentle: bool,
     /// Who owns what is written, by name or number on DEST (default: as on SRC, if root writes)
     #[arg(long, value_name = "USER[:GROUP]", value_parser = quantity::owner)]
     chown: Option<Owner>,
@@ -139,7 +149,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
 }
 
 /// Returns at Ctrl-C or SIGTERM.
-async fn interrupt() -> Result<(), Failure> {
+pub(super) async fn interrupt() -> Result<(), Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::from_io("listen for signals", error));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -171,11 +181,17 @@ async fn mirror(
         checksum_rate: arguments.checksum_rate.and_then(|rate| rate.0),
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
+        gentle: arguments.gentle,
         owner: arguments.chown.unwrap_or_default(),
         on_change: told.then(|| display.changes()),
         ..Options::default()
     };
-    let result = media::sync(&source, &target, &options, &*display.outlet).await;
+    let result = if arguments.watch {
+        let (monitor, live) = (&*display.outlet, display.live);
+        watching::watch(&source, &target, &options, monitor, live).await.map(|never| match never {})
+    } else {
+        media::sync(&source, &target, &options, &*display.outlet).await
+    };
     for host in [from, to].into_iter().flatten() {
         host.disconnect().await;
     }
@@ -294,6 +310,8 @@ struct Display {
     outlet: Arc<Outlet>,
     /// Standard output for lines, unless they are told as notes.
     stdout: Option<Arc<Mutex<std::io::Stdout>>>,
+    /// Something is drawn on a terminal.
+    live: bool,
 }
 
 impl Display {
@@ -319,7 +337,7 @@ impl Display {
             Kind::Plain | Kind::Quiet => false,
         };
         let stdout = (!as_notes).then(|| Arc::new(Mutex::new(std::io::stdout())));
-        Ok(Display { outlet: Arc::new(outlet), stdout })
+        Ok(Display { outlet: Arc::new(outlet), stdout, live: matches!(kind, Kind::Tty) })
     }
 
     fn emit(&self, event: Event) {

@@ -1,6 +1,7 @@
 //! `transhume sync`: a media pass while the old server is live.
 
 mod verifying;
+mod watch;
 
 use crate::event::{Event, Level};
 use crate::media::Options;
@@ -20,12 +21,19 @@ use verifying::Verify;
 #[command(after_help = "Examples:
   transhume sync              copy what is new or changed
   transhume sync --dry-run    only count it
+  transhume sync --watch      keep the copy close until the move
   transhume sync --class local    only what was uploaded here, not cache/
   transhume sync --verify=repair --verify-rate 20M    read everything once, gently")]
 pub(super) struct Arguments {
     /// Change nothing; tell how much there is to copy.
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Go on: bring over what changes until Ctrl-C, seconds after it happened
+    ///
+    /// As root on the old server the kernel tells what changes; else the media are looked at again
+    /// and again. A connection that is lost is opened again.
+    #[arg(long, conflicts_with_all = ["dry_run", "verify"])]
+    watch: bool,
     /// Which media: what was uploaded here, copies of what lies on other servers, or both
     ///
     /// What the others are is neither copied nor deleted. Of both, the local ones come first, and
@@ -38,6 +46,9 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true,
         default_missing_value = "report")]
     verify: Option<Verify>,
+    /// Leave the old server to those who use it: slow down while it is busy (media.gentle)
+    #[arg(long)]
+    gentle: bool,
     /// What each side reads a second for --verify, at most: 500K, 20M (default: media.verify_rate)
     #[arg(long, value_name = "RATE", requires = "verify", value_parser = quantity::rate)]
     verify_rate: Option<quantity::Rate>,
@@ -62,10 +73,14 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let options = |options| Options {
         walks: arguments.class.walks(),
         checksum: arguments.verify.is_some(),
+        gentle: arguments.gentle || world.config.media.gentle,
         checksum_rate: set_rate.unwrap_or(configured),
         on_change: arguments.verify.map(|verify| verifying::sink(verify, world.monitor.clone())),
         ..options
     };
+    if let Some(paths) = media.as_ref().filter(|_| arguments.watch) {
+        return watch::run(&world, paths, options, &display).await;
+    }
     let passed = pass_with(&world, media.as_ref(), kind, &*world.monitor, options).await;
     let outcome = match passed {
         Ok(outcome) => outcome,

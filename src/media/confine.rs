@@ -5,7 +5,7 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr,
@@ -19,24 +19,33 @@ use crate::wire::message::Side;
 const KNOWN: ABI = ABI::V6;
 
 /// Confines this thread, and those that it starts from now on, to `root` and to the directory
-/// `manifests`. A kernel that cannot leaves things as they are: then the first wall is the only
+/// `manifests`; the files `figures` can still be read. A kernel that cannot leaves things as they are: then the first wall is the only
 /// one, as it is for every other program.
-pub(crate) fn confine(root: &Root, side: Side, manifests: Option<&Path>) {
+pub(crate) fn confine(root: &Root, side: Side, manifests: Option<&Path>, figures: &[PathBuf]) {
     // Asked now, because the answer depends on files that are out of reach later.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    if restrict(root, side, manifests).is_ok() {
+    if restrict(root, side, manifests, figures).is_ok() {
         // Otherwise the first one to use the pool would size it. If it is there already, its
         // threads are older than the wall, and so are those who gave them work.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
 }
 
-fn restrict(root: &Root, side: Side, manifests: Option<&Path>) -> Result<(), RulesetError> {
+fn restrict(
+    root: &Root,
+    side: Side,
+    manifests: Option<&Path>,
+    figures: &[PathBuf],
+) -> Result<(), RulesetError> {
+    // Those that this kernel does not have cannot be read anyway.
+    let figures = figures.iter().filter_map(|path| PathFd::new(path).ok());
+    let figures = figures.map(|file| PathBeneath::new(file, AccessFs::ReadFile));
     let rules = Ruleset::default()
         .handle_access(AccessFs::from_all(KNOWN))?
         .handle_access(AccessNet::from_all(KNOWN))?
         .create()?
-        .add_rule(PathBeneath::new(root, in_tree(side)))?;
+        .add_rule(PathBeneath::new(root, in_tree(side)))?
+        .add_rules(figures.map(Ok::<_, RulesetError>))?;
     with_manifests(rules, manifests)?.restrict_self().map(drop)
 }
 
@@ -107,7 +116,7 @@ mod tests {
         fs::write(&outside, "out").unwrap();
         let done = std::thread::spawn(move || {
             let root = Root::open(&tree, false).unwrap().unwrap();
-            restrict(&root, side, None).unwrap();
+            restrict(&root, side, None, &[]).unwrap();
             work(&tree, &outside);
         });
         done.join().unwrap();
@@ -148,13 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn manifests_can_be_written_although_they_lie_elsewhere() {
+    fn manifests_can_be_written_and_figures_read_although_they_lie_elsewhere() {
         let dir = tempfile::tempdir().unwrap();
         let (tree, manifests) = (dir.path().join("tree"), dir.path().join("a/manifests"));
+        let figures = [dir.path().join("figures"), dir.path().join("missing")];
         fs::create_dir(&tree).unwrap();
+        fs::write(&figures[0], "7").unwrap();
         let done = std::thread::spawn(move || {
             let root = Root::open(&tree, false).unwrap().unwrap();
-            restrict(&root, Side::Source, Some(&manifests)).unwrap();
+            restrict(&root, Side::Source, Some(&manifests), &figures).unwrap();
+            assert_eq!(fs::read(&figures[0]).unwrap(), b"7");
             fs::write(manifests.join("one"), "x").unwrap();
             fs::remove_file(manifests.join("one")).unwrap();
         });

@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::gentle;
 use super::manifest::confirm::Remembered;
 use super::manifest::format::{Block, Builder};
 use super::manifest::{Fresh, Manifest, Memory, Recorder};
@@ -20,11 +21,16 @@ pub(crate) fn cut(
     memory: Option<&Memory>,
     send: impl FnMut(Option<Shard>) -> bool,
 ) {
+    if scan.gentle.is_some() {
+        gentle::yield_to_others();
+    }
     let manifest = memory.and_then(|memory| Manifest::open(memory, root, scan.side, scan.run));
     match manifest {
-        Some(manifest) => manifest.with(root, |remembered, recorder, fresh| {
-            Scanning::new(scan, send, Some(recorder)).run(root, Some(fresh), remembered);
-        }),
+        Some(manifest) => {
+            manifest.with(root, scan.gentle.as_ref(), |remembered, recorder, fresh| {
+                Scanning::new(scan, send, Some(recorder)).run(root, Some(fresh), remembered);
+            })
+        }
         None => Scanning::new(scan, send, None).run(root, None, Remembered::nothing()),
     }
 }

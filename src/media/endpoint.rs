@@ -140,6 +140,11 @@ impl Endpoint {
         })
     }
 
+    /// The root, if it is on this machine.
+    pub(crate) fn here(&self) -> Option<&Path> {
+        self.is_local().then(|| super::root::native(&self.root))
+    }
+
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.place, Place::Here { .. })
     }
@@ -150,13 +155,14 @@ impl Endpoint {
         side: Side,
         create: bool,
         run: RunId,
+        gentle: bool,
         monitor: &dyn Monitor,
     ) -> Result<Box<dyn Session>, MediaError> {
         let link = Link::new(self.host_name());
-        let opening = Opening { root: self.root.clone(), side, create, run };
+        let opening = Opening { root: self.root.clone(), side, create, run, gentle };
         let (host, way, connections) = match &self.place {
             Place::Here { manifests } => {
-                return self.open_here(link, side, create, run, manifests.as_deref()).await;
+                return self.open_here(link, &opening, manifests.as_deref()).await;
             }
             Place::There { host, way, connections } => (host, way, connections),
         };
@@ -186,12 +192,11 @@ impl Endpoint {
     async fn open_here(
         &self,
         link: Arc<Link>,
-        side: Side,
-        create: bool,
-        run: RunId,
+        opening: &Opening,
         manifests: Option<&Path>,
     ) -> Result<Box<dyn Session>, MediaError> {
         let path: PathBuf = super::root::native(&self.root).to_owned();
+        let Opening { side, create, run, gentle, .. } = *opening;
         let tasks = link.tasks.clone();
         let opened = tokio::task::spawn_blocking(move || Tree::open(&path, side, create, run));
         let opened = opened.await.map_err(|error| MediaError::Thread(error.into()))?;
@@ -201,7 +206,8 @@ impl Endpoint {
             role: if side == Side::Source { "source" } else { "target" },
             source,
         })?;
-        let workers = tree.map(|tree| Workers::new(tree.remembering(manifests), tasks));
+        let workers =
+            tree.map(|tree| Workers::new(tree.remembering(manifests).gently(gentle), tasks));
         Ok(Box::new(Local::new(link, workers)))
     }
 

@@ -28,6 +28,7 @@ use mark::{Mark, Time};
 pub(crate) use place::Recorder;
 use place::{Place, Reader};
 
+use super::gentle::Gentle;
 use super::root::{Root, Stat};
 use crate::wire::bounded::{Blob, List};
 use crate::wire::message::{ScanSpec, Side, Trust};
@@ -118,7 +119,12 @@ impl Manifest {
     }
 
     /// Lets `work` use what is remembered, and record what is found.
-    pub fn with<T>(self, root: &Root, work: impl FnOnce(Remembered, Recorder, Fresh) -> T) -> T {
+    pub fn with<T>(
+        self,
+        root: &Root,
+        gentle: Option<&Gentle>,
+        work: impl FnOnce(Remembered, Recorder, Fresh) -> T,
+    ) -> T {
         let quiet_since = self.reader.as_ref().and_then(|reader| match self.trust {
             Trust::Nothing | Trust::Names => None,
             Trust::QuietFiles { secs } => {
@@ -126,7 +132,7 @@ impl Manifest {
                 Some((reader.head.started.0.saturating_sub(quiet), reader.head.started.1))
             }
         });
-        let look = Look { root, device: self.device, quiet_since };
+        let look = Look { root, device: self.device, quiet_since, gentle };
         let since = (self.started.0 - self.racy_secs, self.started.1);
         let fresh = Fresh { device: self.device, since };
         let Manifest { reader, recorder, .. } = self;

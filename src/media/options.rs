@@ -32,8 +32,13 @@ pub struct Options {
     pub quiet: Option<Duration>,
     /// The parts of the tree that are walked, one after the other; none at all: everything.
     pub walks: Vec<Scope>,
+    /// The walks are over what is known to have changed: what is remembered is of no use, and
+    /// nothing follows from a source where nothing is left there.
+    pub hinted: bool,
     /// Content bytes a second over all connections.
     pub bwlimit: Option<u64>,
+    /// Leave the machine of the source to others while it is busy.
+    pub gentle: bool,
     pub owner: Owner,
     /// Where changes are told one by one. They are not collected: there may be millions.
     pub on_change: Option<ChangeSink>,

@@ -283,7 +283,8 @@ impl Pass<'_> {
     /// A source without a single file would delete everything: more likely it is not mounted.
     fn refuse_emptying(&self) -> Result<(), MediaError> {
         let stats = self.board.stats();
-        if self.options.delete && stats.source_files == 0 && stats.target_files > 0 {
+        let hinted = self.options.hinted;
+        if self.options.delete && !hinted && stats.source_files == 0 && stats.target_files > 0 {
             return Err(MediaError::SourceEmpty);
         }
         Ok(())

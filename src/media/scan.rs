@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::failure::failure;
 use super::filter::Filter;
+use super::gentle::Gentle;
 use super::manifest::Fresh;
 use super::manifest::confirm::Remembered;
 use super::manifest::format::{Block, Found};
@@ -42,6 +43,7 @@ pub(crate) struct Scan {
     pub filter: Filter,
     pub scope: Scope,
     pub run: RunId,
+    pub gentle: Option<Gentle>,
 }
 
 impl Scan {
@@ -193,6 +195,9 @@ impl Walk<'_> {
     fn list(&mut self, path: RelPath, opened: rustix::io::Result<OwnedFd>) -> Step {
         let visited = visit(self.root, self.scan, self.fresh, path, opened, self.levels.len());
         let Visited { directory, record, level } = visited;
+        if let Some(gentle) = &self.scan.gentle {
+            gentle.entries.pass_here(1 + directory.entries.len() as u64);
+        }
         if level.is_none() {
             self.recall.leave(&directory.path);
         }
@@ -360,7 +365,7 @@ fn node(
     let (meta, mark) = (scan.meta(meta), Some(Mark::new(&stat)));
     match kind {
         StatKind::File if scan.checksum => {
-            let content = Some(digest_of(root, path, &scan.pace)?);
+            let content = Some(digest_of(root, path, &scan.pace, scan.gentle.as_ref())?);
             Ok((Node::File { size, meta, content }, mark))
         }
         StatKind::File => Ok((Node::File { size, meta, content: None }, mark)),

@@ -39,18 +39,19 @@ pub async fn sync(
     let started = Instant::now();
     let filter = Filter::new(&options.exclude)?;
     let run = RunId(RandomState::new().build_hasher().finish());
-    let from = source.open(Side::Source, false, run, monitor).await?;
+    let from = source.open(Side::Source, false, run, options.gentle, monitor).await?;
     if !from.facts().exists {
         let host = from.link().host.clone();
         return Err(MediaError::NoSource { host, path: source.root_text() });
     }
     // Before anything is made on the target.
     refuse_overlap(source, target, &*from)?;
-    let to = target.open(Side::Target, !options.dry_run, run, monitor).await?;
+    let to = target.open(Side::Target, !options.dry_run, run, false, monitor).await?;
     let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
     let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);
-    let mirrored = mirror(from, to, owner, options, !filter.is_empty(), &board).await;
+    let filtered = !filter.is_empty() || options.hinted;
+    let mirrored = mirror(from, to, owner, options, filtered, &board).await;
     // Also after an error nothing must go on behind the caller's back.
     tokio::join!(links.0.settle(), links.1.settle());
     if let Err(error) = mirrored {

@@ -29,6 +29,7 @@ impl<'a> Walks<'a> {
         rule: MetaRule,
     ) -> Self {
         let trust = match options.quiet {
+            _ if options.hinted => Trust::Nothing,
             Some(quiet) => {
                 Trust::QuietFiles { secs: quiet.as_secs().try_into().unwrap_or(u32::MAX) }
             }

@@ -63,6 +63,8 @@ pub struct Open {
     pub run: RunId,
     /// Tells this stream's temporary files from those of the others.
     pub lane: u32,
+    /// Leave the machine to others.
+    pub gentle: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

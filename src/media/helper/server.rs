@@ -16,6 +16,7 @@ use super::frames::{FrameReader, FrameWriter};
 use crate::media::apply::Changer;
 use crate::media::confine::confine;
 use crate::media::cut::cut;
+use crate::media::gentle;
 use crate::media::group::{Held, Judged};
 use crate::media::read;
 use crate::media::root::{Dirs, native};
@@ -168,13 +169,14 @@ impl<W: Write + Send + 'static> Server<W> {
         if self.tree.is_some() {
             return Err(Failure::new(FailureKind::Other, "the root was opened already"));
         }
-        let Open { root, side, create, run, lane } = open;
+        let Open { root, side, create, run, lane, gentle } = open;
         self.lane = lane;
         let tree = Tree::open(native(&root.0), side, create, run)?;
         if let Some(tree) = tree.as_ref().filter(|_| self.confined) {
-            confine(&tree.root, side, self.manifests.as_deref());
+            let figures = if gentle { gentle::figures() } else { Vec::new() };
+            confine(&tree.root, side, self.manifests.as_deref(), &figures);
         }
-        self.tree = tree.map(|tree| tree.remembering(self.manifests.as_deref()));
+        self.tree = tree.map(|tree| tree.remembering(self.manifests.as_deref()).gently(gentle));
         Ok(self.tree.as_ref().map_or_else(missing, Tree::facts))
     }
 
@@ -231,8 +233,8 @@ impl<W: Write + Send + 'static> Server<W> {
     fn reading(&self) -> Result<Work, WireError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, mut pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (root, replies) = (self.tree()?.root.clone(), self.replies.clone());
-        thread("read", move || read::run(root, job_receiver, piece_sender))?;
+        let (tree, replies) = (self.tree()?.clone(), self.replies.clone());
+        thread("read", move || read::run(&tree, job_receiver, piece_sender))?;
         let write = move || {
             while let Some(piece) = pieces.blocking_recv() {
                 let idle = pieces.is_empty();

@@ -35,6 +35,7 @@ pub(crate) struct Opening {
     pub side: Side,
     pub create: bool,
     pub run: RunId,
+    pub gentle: bool,
 }
 
 pub(super) fn at_host(link: &Link, source: HostError) -> MediaError {
@@ -88,9 +89,10 @@ impl Stream {
         lane: u32,
     ) -> Result<Result<Facts, Failure>, WireError> {
         self.output.feed(Hello::ours().frame()).await?;
-        let Opening { root, side, create, run } = opening.clone();
+        let Opening { root, side, create, run, gentle } = opening.clone();
         let mut queue = FrameQueue::default();
-        queue.request(Request::Open(Open { root: Blob(root), side, create, run, lane }))?;
+        let open = Open { root: Blob(root), side, create, run, lane, gentle };
+        queue.request(Request::Open(open))?;
         for frame in queue.take(true) {
             self.output.feed(frame).await?;
         }

@@ -76,6 +76,7 @@ impl Desk {
             filter: Filter::new(&["*.skip"]).unwrap(),
             scope: Scope::default(),
             run: RunId(1),
+            gentle: None,
         }
     }
 

@@ -16,6 +16,7 @@ use crate::media::cut::cut;
 use crate::media::error::MediaError;
 use crate::media::failure::failure;
 use crate::media::filter::{BadPattern, Filter};
+use crate::media::gentle::Gentle;
 use crate::media::group::{Heading, Scanner, channels, hold};
 use crate::media::manifest::Memory;
 use crate::media::read;
@@ -46,6 +47,8 @@ pub(crate) struct Tree {
     pub root: Arc<Root>,
     pub side: Side,
     pub run: RunId,
+    /// What slows down whoever reads it.
+    pub gentle: Option<Gentle>,
     /// Where it is remembered what scans find.
     manifests: Option<Arc<Path>>,
 }
@@ -59,12 +62,17 @@ impl Tree {
         run: RunId,
     ) -> Result<Option<Self>, Failure> {
         let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
-        Ok(root.map(|root| Tree { root: Arc::new(root), side, run, manifests: None }))
+        Ok(root.map(|root| Tree { root: Arc::new(root), side, run, gentle: None, manifests: None }))
     }
 
     /// The same tree, whose scans are remembered in `manifests`.
     pub fn remembering(self, manifests: Option<&Path>) -> Self {
         Tree { manifests: manifests.map(Arc::from), ..self }
+    }
+
+    /// The same tree, read gently or not.
+    pub fn gently(self, gentle: bool) -> Self {
+        Tree { gentle: gentle.then(Gentle::new), ..self }
     }
 
     pub fn facts(&self) -> Facts {
@@ -86,6 +94,7 @@ impl Tree {
             filter: Filter::new(&patterns)?,
             scope: spec.scope.clone().checked(),
             run: self.run,
+            gentle: self.gentle.clone(),
         })
     }
 
@@ -131,8 +140,8 @@ impl Workers {
     pub fn reader(&self) -> Result<(mpsc::Sender<Job>, mpsc::Receiver<Piece>), MediaError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let root = self.tree.root.clone();
-        thread("read", move || read::run(root, job_receiver, piece_sender))?;
+        let tree = self.tree.clone();
+        thread("read", move || read::run(&tree, job_receiver, piece_sender))?;
         Ok((jobs, pieces))
     }
 

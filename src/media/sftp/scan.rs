@@ -25,6 +25,7 @@ use crate::wire::tree::{
 
 /// Directories being listed at once.
 const LISTED_AT_ONCE_MAX: usize = 64;
+const LISTED_GENTLY_MAX: usize = 4;
 /// How far ahead in the order of the walk: so many listings may wait for their turn.
 const AHEAD_MAX: usize = 512;
 /// Symlinks and hashes of one directory under way at once.
@@ -46,13 +47,14 @@ struct Listed {
 type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Listed, SftpError>)>>;
 
 /// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
-pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shard>>) {
+pub(super) async fn run(tree: Tree, scan: Scan, gentle: bool, shards: mpsc::Sender<Option<Shard>>) {
+    let at_once = if gentle { LISTED_GENTLY_MAX } else { LISTED_AT_ONCE_MAX };
     let mut cutter = Cutter::new(scan.side, scan.rule);
     let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None)]);
     let mut listing = Listing::new();
     let mut number = 0;
     while !order.is_empty() {
-        start(&tree, &scan, &mut order, &mut listing, &mut number);
+        start(&tree, &scan, at_once, &mut order, &mut listing, &mut number);
         match order.pop_front() {
             Some(Pending::Listed(directory)) => {
                 if let Some(shard) = cutter.push(*directory)
@@ -89,11 +91,12 @@ pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shar
 fn start<'a>(
     tree: &'a Tree,
     scan: &'a Scan,
+    at_once: usize,
     order: &mut VecDeque<Pending>,
     listing: &mut Listing<'a>,
     number: &mut u64,
 ) {
-    if listing.len() >= LISTED_AT_ONCE_MAX {
+    if listing.len() >= at_once {
         return;
     }
     for pending in order.iter_mut().take(AHEAD_MAX) {
@@ -102,7 +105,7 @@ fn start<'a>(
         let (path, meta, id) = (path.clone(), *meta, *number);
         listing.push(Box::pin(async move { (id, list(tree, scan, path, meta).await) }));
         *pending = Pending::Started(id);
-        if listing.len() >= LISTED_AT_ONCE_MAX {
+        if listing.len() >= at_once {
             return;
         }
     }

@@ -70,6 +70,7 @@ pub(crate) struct Sftp {
     connections: usize,
     side: Side,
     run: RunId,
+    gentle: bool,
     tree: Tree,
     facts: Facts,
 }
@@ -89,7 +90,7 @@ impl Sftp {
                 what: "posix-rename@openssh.com, so files cannot be replaced safely",
             });
         }
-        let Opening { root, side, create, run } = opening;
+        let Opening { root, side, create, run, gentle } = opening;
         let found = find_root(&client, &root, create).await;
         let found = found.map_err(|error| match link.take_failure() {
             Some(failure) => failure,
@@ -113,7 +114,7 @@ impl Sftp {
                 Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
             }
         };
-        Ok(Sftp { host, connections, side, run, tree, facts })
+        Ok(Sftp { host, connections, side, run, gentle, tree, facts })
     }
 
     /// A channel over a connection of its own.
@@ -254,7 +255,7 @@ impl Session for Sftp {
             parts: false,
             settles: false,
             remote: true,
-            lanes: Lanes::to(&*self.host, self.connections),
+            lanes: Lanes::to(&*self.host, if self.gentle { 1 } else { self.connections }),
         }
     }
 
@@ -271,11 +272,12 @@ impl Session for Sftp {
             filter: Filter::new(&patterns)?,
             scope: spec.scope,
             run: self.run,
+            gentle: None,
         };
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(2);
         tokio::spawn(hold(shards, ends));
-        tokio::spawn(scan::run(self.tree.clone(), scan, sender));
+        tokio::spawn(scan::run(self.tree.clone(), scan, self.gentle, sender));
         Ok(scanner)
     }
 

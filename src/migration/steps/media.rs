@@ -131,6 +131,8 @@ pub fn options(config: &config::Media, pass: Pass, owner: Owner) -> Options {
         max_delete: Some(DeleteLimit::Percent(config.max_delete_percent)),
         exclude: config.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
         bwlimit: config.bwlimit,
+        // In the window nobody is there to be kept waiting.
+        gentle: config.gentle && pass == Pass::Base,
         owner,
         ..Options::default()
     }

@@ -93,7 +93,8 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
                 side: Side::Target,
                 create: true,
                 run: RunId(5),
-                lane: 3
+                lane: 3,
+                gentle: true,
             }),
             Request::Scan(ScanSpec {
                 rule,
@@ -280,6 +281,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         create: true,
         run: RunId(1),
         lane: 0,
+        gentle: false,
     };
     let exclude = List(vec![Blob(b"/cache/**".to_vec())]);
     let ops = vec![

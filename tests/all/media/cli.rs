@@ -44,7 +44,7 @@ impl Desk {
     }
 }
 
-fn transhume() -> Command {
+pub fn transhume() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_transhume"));
     command.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").stdin(Stdio::null());
     command

@@ -42,8 +42,14 @@ async fn the_helper_is_bound_once_it_has_opened_its_root_and_not_before() {
     assert_eq!(bound_threads(pid), 0);
 
     let root = dir.path().join("root");
-    let open =
-        Open { root: Blob(bytes(&root)), side: Side::Target, create: true, run: RunId(1), lane: 0 };
+    let open = Open {
+        root: Blob(bytes(&root)),
+        side: Side::Target,
+        create: true,
+        run: RunId(1),
+        lane: 0,
+        gentle: false,
+    };
     let mut queue = FrameQueue::default();
     queue.request(Request::Open(open)).unwrap();
     for frame in queue.take(true) {

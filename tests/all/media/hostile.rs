@@ -527,8 +527,14 @@ async fn ask(root: &Path, requests: Vec<Request>, replies: usize) -> Vec<Reply> 
     let mut output = FramedWrite::new(stdin, Frames);
     let mut input = FramedRead::new(stdout, Frames);
     output.send(Hello::ours().frame()).await.unwrap();
-    let open =
-        Open { root: Blob(bytes(root)), side: Side::Target, create: false, run: RunId(1), lane: 0 };
+    let open = Open {
+        root: Blob(bytes(root)),
+        side: Side::Target,
+        create: false,
+        run: RunId(1),
+        lane: 0,
+        gentle: false,
+    };
     let mut queue = FrameQueue::default();
     queue.request(Request::Open(open)).unwrap();
     for request in requests {
