@@ -9,6 +9,7 @@ mod guards;
 mod hostile;
 mod memory;
 mod model;
+mod odd_sftp;
 mod parts;
 mod rights;
 mod tree;

@@ -184,6 +184,28 @@ impl Client {
         self.shared().state().table.is_in_order()
     }
 
+    /// Whether the reply to an OPEN is the handle that was foretold. If it is another one, it is
+    /// given back, and nothing is foretold any more.
+    pub async fn is_foretold(
+        &self,
+        reply: Option<Result<Response, SftpError>>,
+        foretold: &Bytes,
+    ) -> Result<bool, SftpError> {
+        let real = match reply.unwrap_or(Err(SftpError::Unexpected))? {
+            Response::Handle(real) => real,
+            other => return Err(unexpected(other)),
+        };
+        if real == *foretold && self.is_in_order() {
+            return Ok(true);
+        }
+        self.foretell(None);
+        if real != *foretold {
+            // A handle that stays open is lost, and nothing else.
+            let _ = self.close(real).await;
+        }
+        Ok(false)
+    }
+
     /// Waits until more may be asked.
     pub async fn room(&self) {
         std::future::poll_fn(|context| {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::client::{Client, SftpError, attrs, is_done, name};
+use super::handles::Handles;
 use super::meta::{TYPE_DIR, kind};
 use super::proof::Proof;
 use super::{change, scan, source, target};
@@ -123,6 +124,8 @@ impl Sftp {
             source: Box::new(source),
         })?;
         let client = Client::open(link, &*own).await?;
+        // What was proved on the first channel is proved again on this one, along the way.
+        client.foretell(self.tree.client.foretells().then(Handles::default));
         Ok(Tree { client, ..self.tree.clone() })
     }
 }
@@ -268,6 +271,10 @@ impl Session for Sftp {
             filter: Filter::new(&patterns)?,
             run: self.run,
         };
+        if spec.checksum {
+            // Files are read on the same channel, each of whose handles is waited for.
+            self.tree.client.foretell(None);
+        }
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(2);
         tokio::spawn(hold(shards, ends));

@@ -91,7 +91,8 @@ impl Request {
         let content = match self {
             Request::Write { data, .. } => data.len(),
             Request::Read { length, .. } => *length as usize,
-            Request::ReadDir { .. } => 8 * 1024,
+            // Mostly a few names.
+            Request::ReadDir { .. } => 1024,
             Request::Open { path, .. }
             | Request::Lstat { path }
             | Request::SetStat { path, .. }
