@@ -17,6 +17,7 @@ mod change;
 mod client;
 mod drive;
 mod handles;
+mod known;
 mod meta;
 mod proof;
 mod scan;

@@ -2,6 +2,7 @@
 
 mod cli;
 mod delta;
+mod delta_sftp;
 mod exact;
 mod faults;
 mod fixture;

@@ -1,5 +1,6 @@
 //! The session of an endpoint that is reached by SFTP.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use tokio::sync::mpsc;
 
 use super::client::{Client, SftpError, attrs, is_done, name};
 use super::handles::Handles;
+use super::known::Known;
 use super::meta::{TYPE_DIR, kind};
 use super::proof::Proof;
 use super::{change, scan, source, target};
@@ -39,6 +41,8 @@ pub(crate) struct Tree {
     /// LSETSTAT takes modes too, so a directory gets all it is to have in one request, and no
     /// symlink is followed for it.
     pub sets_all: bool,
+    /// What was sent to the tree, where deltas against that can be applied.
+    pub known: Option<Known>,
     /// The canonical path of the root.
     root: Bytes,
 }
@@ -81,6 +85,7 @@ impl Sftp {
         host: Arc<dyn Host>,
         opening: Opening,
         connections: usize,
+        sent: Option<&Path>,
     ) -> Result<Self, MediaError> {
         let client = Client::open(&link, &*host).await?;
         if opening.side == Side::Target && !client.offers("posix-rename@openssh.com") {
@@ -100,7 +105,7 @@ impl Sftp {
                 source: error,
             },
         })?;
-        let mut tree = Tree { client, sets_all: false, root: Bytes::new() };
+        let mut tree = Tree { client, sets_all: false, known: None, root: Bytes::new() };
         let facts = match found {
             None => missing(),
             Some(Root { path, attrs }) => {
@@ -110,6 +115,9 @@ impl Sftp {
                     Side::Source => Can::default(),
                 };
                 tree.sets_all = can.set_all;
+                if side == Side::Target && create {
+                    tree.known = known(&tree, &link.host, sent);
+                }
                 Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
             }
         };
@@ -175,6 +183,12 @@ async fn look_at(client: &Client, path: &Bytes) -> Result<Root, SftpError> {
     let (real, stat) = (replies.pop(), replies.pop());
     let answer = |reply: Option<_>| reply.unwrap_or(Err(SftpError::Unexpected));
     Ok(Root { attrs: attrs(answer(stat)?)?, path: name(answer(real)?)? })
+}
+
+/// Deltas need a server that copies, and two handles that need not be waited for.
+fn known(tree: &Tree, host: &str, sent: Option<&Path>) -> Option<Known> {
+    let able = tree.client.foretells() && tree.client.offers("copy-data");
+    Known::open(sent.filter(|_| able)?, host, &tree.root)
 }
 
 /// What the protocol does not tell of a target, so that it has to be tried.
@@ -251,7 +265,7 @@ impl Session for Sftp {
     fn ability(&self) -> Ability {
         Ability {
             whole_secs: true,
-            delta: false,
+            delta: self.tree.known.is_some(),
             late_dirs: true,
             parts: false,
             remote: true,

@@ -7,6 +7,8 @@
 
 mod awaited;
 mod burst;
+mod file;
+mod long;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;

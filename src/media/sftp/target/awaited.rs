@@ -61,6 +61,15 @@ pub(super) async fn run(
                     Some(Ack { ticket, result })
                 }));
             }
+            Store::Begin { ticket, head: FileHead { delta: true, .. }, .. } => {
+                let (sender, parts) = mpsc::channel(2);
+                files.long = Some(sender);
+                files.under_way.push(Box::pin(async move {
+                    let failure = Failure::new(FailureKind::Other, "no delta can be applied here");
+                    let result = refuse_parts(parts, failure).await.transpose()?;
+                    Some(Ack { ticket, result })
+                }));
+            }
             Store::Begin { ticket, path, head } => {
                 let FileHead { meta, size, .. } = head;
                 let file = File { tree: &tree, acks, path, temp: names.next(), meta, size };
@@ -131,6 +140,19 @@ impl Files<'_> {
     }
 }
 
+/// A file that is not stored is acknowledged when it is complete, as any other.
+async fn refuse_parts(
+    mut parts: mpsc::Receiver<Part>,
+    failure: Failure,
+) -> Result<Option<()>, Failure> {
+    while let Some(part) = parts.recv().await {
+        if matches!(part, Part::End(_)) {
+            return Err(failure);
+        }
+    }
+    Ok(None)
+}
+
 struct File<'a> {
     tree: &'a Tree,
     /// Who waits for the file.
@@ -162,15 +184,7 @@ impl File<'_> {
     async fn store_parts(&self, mut parts: mpsc::Receiver<Part>) -> Result<Option<()>, Failure> {
         let handle = match self.open().await {
             Ok(handle) => handle,
-            Err(failure) => {
-                // It is acknowledged when it is complete, as any other.
-                while let Some(part) = parts.recv().await {
-                    if matches!(part, Part::End(_)) {
-                        return Err(failure);
-                    }
-                }
-                return Ok(None);
-            }
+            Err(failure) => return refuse_parts(parts, failure).await,
         };
         let mut hasher = blake3::Hasher::new();
         let mut writes = FuturesUnordered::new();
