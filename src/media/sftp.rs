@@ -20,6 +20,7 @@ mod handles;
 mod known;
 mod meta;
 mod proof;
+mod reply;
 mod scan;
 mod session;
 mod source;

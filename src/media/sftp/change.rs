@@ -10,8 +10,9 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::client::{Client, Replies, SftpError};
+use super::client::{Client, Replies};
 use super::meta::{TYPE_DIR, TYPE_FILE, kind, mode_and_time, of_dir, of_file, owner, time};
+use super::reply::{self, SftpError};
 use super::session::Tree;
 use crate::media::session::Asked;
 use crate::media::temp::{self, TempNames};
@@ -248,7 +249,7 @@ impl Changer {
         let look = self.client().post(&Request::Lstat { path: full.clone() });
         let (client, is_root) = (self.client().clone(), path.is_root());
         async move {
-            let found = look.one().await.and_then(super::client::attrs);
+            let found = look.one().await.and_then(reply::attrs);
             let found = found.map_err(|error| error.failure("look at it"))?;
             if kind(&found) != wanted && !is_root {
                 return Err(Failure::new(FailureKind::Confined, "something else is there"));

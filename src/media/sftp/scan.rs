@@ -10,8 +10,8 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::client::{self, SftpError};
 use super::meta::{TYPE_DIR, TYPE_FILE, TYPE_LINK, kind, meta_of};
+use super::reply::{self, SftpError};
 use super::session::Tree;
 use super::source;
 use crate::media::scan::Scan;
@@ -220,7 +220,7 @@ async fn read_in_burst(
     }
     let mut all = Vec::new();
     for reply in replies.take(reads) {
-        match client::names(reply?)? {
+        match reply::names(reply?)? {
             Some(names) => all.extend(names),
             None => return Ok(Some(all)),
         }

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::client::{Client, SftpError, attrs, is_done, name};
+use super::client::Client;
 use super::handles::Handles;
 use super::known::Known;
 use super::meta::{TYPE_DIR, kind};
 use super::proof::Proof;
+use super::reply::{SftpError, attrs, is_done, name};
 use super::{change, scan, source, target};
 use crate::host::Host;
 use crate::media::error::MediaError;

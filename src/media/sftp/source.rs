@@ -10,8 +10,8 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::client::{self, SftpError};
 use super::meta::{TYPE_FILE, kind, meta_of};
+use super::reply::{self, SftpError};
 use super::session::Tree;
 use crate::wire::message::{FileHead, Job, Piece, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
@@ -167,7 +167,7 @@ async fn read_in_burst(
     let mut replies = replies.all().await.into_iter();
     let mut next = || replies.next().unwrap_or(Err(SftpError::Unexpected));
     let looked = |reply: Result<Response, SftpError>| {
-        reply.and_then(client::attrs).map_err(|error| error.failure("look at it"))
+        reply.and_then(reply::attrs).map_err(|error| error.failure("look at it"))
     };
     let (lstat, opened) = (next(), next());
     let foretold = client.is_foretold(Some(opened), &foretold).await;
@@ -183,7 +183,7 @@ async fn read_in_burst(
     }
     let mut content = BytesMut::with_capacity(size as usize);
     while (content.len() as u64) < size {
-        let data = next().and_then(client::data).map_err(|error| error.failure("read it"))?;
+        let data = next().and_then(reply::data).map_err(|error| error.failure("read it"))?;
         let data = data.filter(|data| !data.is_empty()).ok_or_else(changed)?;
         let due = (size - content.len() as u64).min(u64::from(READ_BYTES));
         if data.len() as u64 != due {

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use super::{WRITE_BYTES, corrupt, create, explain};
 use crate::media::sftp::change::Changer;
-use crate::media::sftp::client::{Client, SftpError};
+use crate::media::sftp::client::Client;
 use crate::media::sftp::meta::of_file;
+use crate::media::sftp::reply::SftpError;
 use crate::media::sftp::session::Tree;
 use crate::media::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Store, Told};

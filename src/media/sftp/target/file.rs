@@ -6,9 +6,10 @@ use bytes::Bytes;
 
 use super::{WRITE_BYTES, create};
 use crate::media::delta::Summing;
-use crate::media::sftp::client::{Burst, Replies, SftpError, is_done, unexpected};
+use crate::media::sftp::client::{Burst, Replies};
 use crate::media::sftp::known::Blocks;
 use crate::media::sftp::meta::{meta_of, of_file, time};
+use crate::media::sftp::reply::{SftpError, is_done, unexpected};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, Response};
 use crate::wire::tree::{Digest, Meta};
