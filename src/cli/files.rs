@@ -278,7 +278,7 @@ async fn endpoint(
         connections,
     );
     let end = end.map_err(|error| Failure::new(exit_for(&error), error))?;
-    Ok((end, Some(host)))
+    Ok((end.remembering(cache::manifests()), Some(host)))
 }
 
 /// The command that starts a helper on `host`, installed if it is wanted and possible.

@@ -204,7 +204,7 @@ impl Changer<'_> {
 }
 
 /// A seed that nobody who made the file could know.
-fn secret_seed() -> u64 {
+pub(crate) fn secret_seed() -> u64 {
     // Its keys come from the system's random numbers.
     RandomState::new().build_hasher().finish()
 }

@@ -36,6 +36,8 @@ enum Place {
         host: Arc<dyn Host>,
         way: Way,
         connections: usize,
+        /// Where it is remembered what was sent there, if it is sent by SFTP.
+        sent: Option<PathBuf>,
     },
 }
 
@@ -113,7 +115,16 @@ impl Endpoint {
 
     fn there(host: Arc<dyn Host>, root: Vec<u8>, way: Way, connections: usize) -> Self {
         let connections = connections.clamp(1, CONNECTIONS_MAX);
-        Endpoint { root, place: Place::There { host, way, connections } }
+        Endpoint { root, place: Place::There { host, way, connections, sent: None } }
+    }
+
+    /// The same; if files go there by SFTP, their blocks are remembered in `dir` on this machine, so
+    /// that of a long one only what changed has to be sent the next time.
+    pub fn remembering(mut self, dir: Option<PathBuf>) -> Self {
+        if let Place::There { sent, .. } = &mut self.place {
+            *sent = dir;
+        }
+        self
     }
 
     fn host_name(&self) -> &str {
@@ -160,19 +171,21 @@ impl Endpoint {
     ) -> Result<Box<dyn Session>, MediaError> {
         let link = Link::new(self.host_name());
         let opening = Opening { root: self.root.clone(), side, create, run, gentle };
-        let (host, way, connections) = match &self.place {
+        let (host, way, connections, sent) = match &self.place {
             Place::Here { manifests } => {
                 return self.open_here(link, &opening, manifests.as_deref()).await;
             }
-            Place::There { host, way, connections } => (host, way, connections),
+            Place::There { host, way, connections, sent } => {
+                (host, way, connections, sent.as_deref())
+            }
         };
         match way {
             Way::Helper(command) => open_helper(link, host, command, opening, *connections).await,
-            Way::Sftp => open_sftp(link, host, opening, *connections).await,
+            Way::Sftp => open_sftp(link, host, opening, *connections, sent).await,
             Way::OnlySftp => {
                 let text = format!("{}: there is no helper, files go by SFTP", host.name());
                 monitor.emit(Event::Note { text });
-                open_sftp(link, host, opening, *connections).await
+                open_sftp(link, host, opening, *connections, sent).await
             }
             Way::Either(command) => {
                 let tried = open_helper(link, host, command, opening.clone(), *connections).await;
@@ -181,7 +194,7 @@ impl Endpoint {
                         let why = one_line(&error);
                         let text = format!("{}: files go by SFTP: {why}", host.name());
                         monitor.emit(Event::Note { text });
-                        open_sftp(Link::new(host.name()), host, opening, *connections).await
+                        open_sftp(Link::new(host.name()), host, opening, *connections, sent).await
                     }
                     other => other,
                 }
@@ -275,8 +288,9 @@ async fn open_sftp(
     host: &Arc<dyn Host>,
     opening: Opening,
     connections: usize,
+    sent: Option<&Path>,
 ) -> Result<Box<dyn Session>, MediaError> {
-    Ok(Box::new(Sftp::open(link, host.clone(), opening, connections).await?))
+    Ok(Box::new(Sftp::open(link, host.clone(), opening, connections, sent).await?))
 }
 
 /// Whether SFTP may work where the helper failed so.

@@ -133,7 +133,7 @@ impl<T> From<mpsc::error::SendError<T>> for Stop {
 }
 
 fn read(dirs: &mut Dirs, job: Job, pieces: &Out) -> Result<(), Stop> {
-    let Job { ticket, path, signature, part } = job;
+    let Job { ticket, path, signature, part, .. } = job;
     let file = dirs.open_file(&path)?;
     let before = regular(&file)?;
     if let Some(index) = part {

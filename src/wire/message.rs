@@ -137,6 +137,8 @@ pub struct Content {
 pub struct Job {
     pub ticket: u64,
     pub path: RelPath,
+    /// As scanned, so that not more is asked for than there is. A helper is not told: it looks.
+    pub size: u64,
     /// Of the file as it lies on the target, if a delta may pay.
     pub signature: Option<Bytes>,
     /// Only this part of it.

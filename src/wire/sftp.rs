@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::WireError;
 pub use attrs::Attrs;
-pub use request::Request;
+pub use request::{COPY_STEP_BYTES, Request};
 
 /// The longest packet that OpenSSH sends is 256 KiB.
 pub const PACKET_BYTES_MAX: usize = 512 * 1024;

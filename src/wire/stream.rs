@@ -145,10 +145,10 @@ impl FrameQueue {
             Request::Open(open) => self.message(&RequestHead::Open(open)),
             Request::Scan(spec) => self.message(&RequestHead::Scan(spec)),
             Request::Verdict(verdict) => self.message(&RequestHead::Verdict(verdict)),
-            Request::Read(Job { ticket, path, part: Some(index), signature: _ }) => {
+            Request::Read(Job { ticket, path, part: Some(index), .. }) => {
                 self.message(&RequestHead::ReadPart { ticket, path, index })
             }
-            Request::Read(Job { ticket, path, signature, part: None }) => {
+            Request::Read(Job { ticket, path, signature, part: None, .. }) => {
                 let signature_bytes = signature.as_ref().map(|bytes| bytes.len() as u64);
                 self.message(&RequestHead::Read { ticket, path, signature_bytes })?;
                 self.data(signature.unwrap_or_default());
@@ -284,7 +284,7 @@ impl RequestDecoder {
                         let (ticket, path) = head.clone();
                         let signature = Some(std::mem::take(bytes).freeze());
                         self.0 = Expect::Nothing;
-                        emit(Request::Read(Job { ticket, path, signature, part: None }));
+                        emit(Request::Read(Job { ticket, path, size: 0, signature, part: None }));
                     }
                     Ok(())
                 }
@@ -306,10 +306,10 @@ impl RequestDecoder {
             RequestHead::Scan(spec) => Request::Scan(spec),
             RequestHead::Verdict(verdict) => Request::Verdict(verdict),
             RequestHead::Read { ticket, path, signature_bytes: None | Some(0) } => {
-                Request::Read(Job { ticket, path, signature: None, part: None })
+                Request::Read(Job { ticket, path, size: 0, signature: None, part: None })
             }
             RequestHead::ReadPart { ticket, path, index } => {
-                Request::Read(Job { ticket, path, signature: None, part: Some(index) })
+                Request::Read(Job { ticket, path, size: 0, signature: None, part: Some(index) })
             }
             RequestHead::Read { ticket, path, signature_bytes: Some(bytes) } => {
                 self.0 = Expect::signature((ticket, path), bytes)?;

@@ -3,6 +3,7 @@
 mod cli;
 mod confined;
 mod delta;
+mod delta_sftp;
 mod exact;
 mod faults;
 mod fixture;
@@ -11,6 +12,7 @@ mod guards;
 mod hostile;
 mod memory;
 mod model;
+mod odd_sftp;
 mod order;
 mod parts;
 mod rights;

@@ -10,8 +10,9 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::client::{Client, Replies, SftpError};
+use super::client::{Client, Replies};
 use super::meta::{TYPE_DIR, TYPE_FILE, kind, mode_and_time, of_dir, of_file, owner, time};
+use super::reply::{self, SftpError};
 use super::session::Tree;
 use crate::media::session::Asked;
 use crate::media::temp::{self, TempNames};
@@ -73,12 +74,23 @@ impl Changer {
     async fn answer(&self, call: Call) -> Answer {
         match call {
             Call::Apply(ops) => Answer::Applied(self.apply_all(&ops.0).await),
-            Call::Signature(_) => {
-                Answer::Signature(Err(Failure::new(FailureKind::Other, "SFTP has no signatures")))
-            }
+            Call::Signature(path) => Answer::Signature(self.signature(path).await),
             // Every file was acknowledged by the server; more the protocol does not promise.
             Call::Sync => Answer::Synced(Ok(())),
         }
+    }
+
+    /// What is known of a file, if it is still as it was made.
+    async fn signature(&self, path: RelPath) -> Result<Bytes, Failure> {
+        let none = || Failure::new(FailureKind::Other, "nothing is known of its blocks");
+        let known = self.tree.known.clone().ok_or_else(none)?;
+        let at = path.clone();
+        let blocks = tokio::task::spawn_blocking(move || known.get(&at)).await;
+        let blocks = blocks.ok().flatten().ok_or_else(none)?;
+        let found = self.client().attrs(Request::Lstat { path: self.tree.full(&path) }).await;
+        let found = found.map_err(|error| error.failure("look at it"))?;
+        let same = kind(&found) == TYPE_FILE && blocks.is_of(&found);
+        if same { Ok(blocks.signature) } else { Err(none()) }
     }
 
     pub async fn apply_all(&self, ops: &[Op]) -> Results {
@@ -237,7 +249,7 @@ impl Changer {
         let look = self.client().post(&Request::Lstat { path: full.clone() });
         let (client, is_root) = (self.client().clone(), path.is_root());
         async move {
-            let found = look.one().await.and_then(super::client::attrs);
+            let found = look.one().await.and_then(reply::attrs);
             let found = found.map_err(|error| error.failure("look at it"))?;
             if kind(&found) != wanted && !is_root {
                 return Err(Failure::new(FailureKind::Confined, "something else is there"));

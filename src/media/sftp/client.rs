@@ -12,18 +12,22 @@ use tokio::sync::Notify;
 
 use super::drive;
 use super::handles::Handles;
+use super::reply::{SftpError, attrs, data, done, name, names, unexpected};
 use super::table::Table;
 use crate::host::{Host, Stream};
 use crate::media::error::MediaError;
 use crate::media::session::Link;
 use crate::wire::WireError;
 use crate::wire::sftp::{
-    Attrs, NameEntry, Request, Response, StatusCode, VERSION, init, read_version, split_packet,
+    Attrs, NameEntry, Request, Response, VERSION, init, read_version, split_packet,
 };
-use crate::wire::tree::{Failure, FailureKind};
 
-/// A stock server that is sent more than about 1 MiB ahead slows down to a crawl.
-const OUTSTANDING_BYTES_MAX: usize = 1 << 20;
+/// A stock server that is sent more than this ahead begins to slow down, and with some times more to
+/// a crawl.
+const OUTSTANDING_BYTES: usize = 1 << 20;
+/// Over a long way much of it is under way; an SSH channel takes no more.
+const OUTSTANDING_BYTES_FAR: usize = 2 << 20;
+const FAR: Duration = Duration::from_millis(30);
 const OUTSTANDING_REQUESTS_MAX: usize = 1000;
 /// Whoever waits for room is woken when so much of it is used, in percent: not for every reply.
 const REFILLED_AT_PERCENT: usize = 75;
@@ -58,6 +62,7 @@ pub(super) struct State {
     pub out: BytesMut,
     /// The handles that the server is going to give, if it is known to be one that can be foretold.
     handles: Option<Handles>,
+    bytes_max: usize,
     room: Vec<Waker>,
     pub closing: bool,
     lost: bool,
@@ -71,7 +76,7 @@ impl Shared {
 
 impl State {
     fn has_room(&self, percent: usize) -> bool {
-        self.table.waiting_bytes() * 100 < OUTSTANDING_BYTES_MAX * percent
+        self.table.waiting_bytes() * 100 < self.bytes_max * percent
             && self.table.waiting_requests() * 100 < OUTSTANDING_REQUESTS_MAX * percent
     }
 
@@ -89,41 +94,6 @@ impl State {
         let mut wakers = std::mem::take(&mut self.room);
         wakers.extend(self.table.wakers());
         wakers
-    }
-}
-
-/// Why a request did not give what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SftpError {
-    #[error("{}", status_text(*code, message))]
-    Status { code: StatusCode, message: Bytes },
-    #[error("the connection was lost")]
-    Lost,
-    #[error("the server answers something else than was asked")]
-    Unexpected,
-}
-
-fn status_text(code: StatusCode, message: &[u8]) -> String {
-    if message.is_empty() {
-        format!("{code:?}")
-    } else {
-        String::from_utf8_lossy(message).into_owned()
-    }
-}
-
-impl SftpError {
-    pub fn is_missing(&self) -> bool {
-        matches!(self, SftpError::Status { code: StatusCode::NoSuchFile, .. })
-    }
-
-    pub fn failure(self, action: &str) -> Failure {
-        let kind = match &self {
-            SftpError::Status { code: StatusCode::NoSuchFile, .. } => FailureKind::Vanished,
-            SftpError::Status { code: StatusCode::PermissionDenied, .. } => FailureKind::Denied,
-            SftpError::Lost => FailureKind::Lost,
-            SftpError::Status { .. } | SftpError::Unexpected => FailureKind::Other,
-        };
-        Failure::new(kind, format!("cannot {action}: {self}"))
     }
 }
 
@@ -146,6 +116,10 @@ impl Client {
             table: Table::new(),
             out: BytesMut::new(),
             handles: None,
+            bytes_max: match host.round_trip() {
+                Some(round_trip) if round_trip >= FAR => OUTSTANDING_BYTES_FAR,
+                Some(_) | None => OUTSTANDING_BYTES,
+            },
             room: Vec::new(),
             closing: false,
             lost: false,
@@ -182,6 +156,28 @@ impl Client {
     /// Whether the server has answered everything in the order in which it was asked.
     pub fn is_in_order(&self) -> bool {
         self.shared().state().table.is_in_order()
+    }
+
+    /// Whether the reply to an OPEN is the handle that was foretold. If it is another one, it is
+    /// given back, and nothing is foretold any more.
+    pub async fn is_foretold(
+        &self,
+        reply: Option<Result<Response, SftpError>>,
+        foretold: &Bytes,
+    ) -> Result<bool, SftpError> {
+        let real = match reply.unwrap_or(Err(SftpError::Unexpected))? {
+            Response::Handle(real) => real,
+            other => return Err(unexpected(other)),
+        };
+        if real == *foretold && self.is_in_order() {
+            return Ok(true);
+        }
+        self.foretell(None);
+        if real != *foretold {
+            // A handle that stays open is lost, and nothing else.
+            let _ = self.close(real).await;
+        }
+        Ok(false)
     }
 
     /// Waits until more may be asked.
@@ -367,54 +363,6 @@ impl Drop for Replies {
             let mut state = self.client.shared().state();
             (0..self.count).for_each(|step| state.table.forget(self.first.wrapping_add(step)));
         }
-    }
-}
-
-pub(super) fn is_done(response: &Response) -> bool {
-    matches!(response, Response::Status { code: StatusCode::Ok, .. })
-}
-
-pub(super) fn done(response: Response) -> Result<(), SftpError> {
-    if is_done(&response) { Ok(()) } else { Err(unexpected(response)) }
-}
-
-pub(super) fn attrs(response: Response) -> Result<Attrs, SftpError> {
-    match response {
-        Response::Attrs(attrs) => Ok(attrs),
-        other => Err(unexpected(other)),
-    }
-}
-
-pub(super) fn names(response: Response) -> Result<Option<Vec<NameEntry>>, SftpError> {
-    match response {
-        Response::Names(names) => Ok(Some(names)),
-        Response::Status { code: StatusCode::Eof, .. } => Ok(None),
-        other => Err(unexpected(other)),
-    }
-}
-
-pub(super) fn name(response: Response) -> Result<Bytes, SftpError> {
-    let mut names = names(response)?.unwrap_or_default();
-    if names.len() == 1 { Ok(names.remove(0).name) } else { Err(SftpError::Unexpected) }
-}
-
-pub(super) fn data(response: Response) -> Result<Option<Bytes>, SftpError> {
-    match response {
-        Response::Data(data) => Ok(Some(data)),
-        Response::Status { code: StatusCode::Eof, .. } => Ok(None),
-        other => Err(unexpected(other)),
-    }
-}
-
-pub(super) fn unexpected(response: Response) -> SftpError {
-    match response {
-        Response::Status { code: StatusCode::Ok, .. }
-        | Response::Handle(_)
-        | Response::Data(_)
-        | Response::Names(_)
-        | Response::Attrs(_)
-        | Response::Extended(_) => SftpError::Unexpected,
-        Response::Status { code, message } => SftpError::Status { code, message },
     }
 }
 

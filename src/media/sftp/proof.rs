@@ -3,8 +3,9 @@
 //! were expected. It costs no wait of its own: whatever is posted behind it is answered behind it.
 //! Every later handle is compared too.
 
-use super::client::{Burst, Client, SftpError};
+use super::client::{Burst, Client};
 use super::handles::Handles;
+use super::reply::{SftpError, is_done};
 use crate::wire::sftp::{Request, Response};
 use bytes::Bytes;
 
@@ -58,7 +59,7 @@ impl Proof {
         let as_expected =
             |(reply, expected): (&Result<Response, _>, &Option<Bytes>)| match (reply, expected) {
                 (Ok(Response::Handle(handle)), Some(expected)) => handle == expected,
-                (Ok(status), None) => super::client::is_done(status),
+                (Ok(status), None) => is_done(status),
                 (Ok(_), Some(_)) | (Err(_), _) => false,
             };
         let proved = replies.len() == self.expected.len()

@@ -10,8 +10,8 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::client::SftpError;
 use super::meta::{TYPE_DIR, TYPE_FILE, TYPE_LINK, kind, meta_of};
+use super::reply::{self, SftpError};
 use super::session::Tree;
 use super::source;
 use crate::media::scan::Scan;
@@ -24,10 +24,14 @@ use crate::wire::tree::{
 };
 
 /// Directories being listed at once.
-const LISTED_AT_ONCE_MAX: usize = 64;
+const LISTED_AT_ONCE_MAX: usize = 240;
 const LISTED_GENTLY_MAX: usize = 4;
 /// How far ahead in the order of the walk: so many listings may wait for their turn.
-const AHEAD_MAX: usize = 512;
+const AHEAD_MAX: usize = 1024;
+/// Replies that a directory takes mostly: the names, and that there are no more.
+const READS_MIN: usize = 2;
+/// A directory with more names than come in so many replies is listed step by step.
+const READS_MAX: usize = 1024;
 /// Symlinks and hashes of one directory under way at once.
 const NODES_AHEAD_MAX: usize = 16;
 
@@ -96,7 +100,8 @@ fn start<'a>(
     listing: &mut Listing<'a>,
     number: &mut u64,
 ) {
-    if listing.len() >= at_once {
+    // Not for every one that ends: looking for the next ones takes longer than that.
+    if listing.len() > at_once / 4 * 3 {
         return;
     }
     for pending in order.iter_mut().take(AHEAD_MAX) {
@@ -177,6 +182,14 @@ async fn list(
 }
 
 async fn read_names(tree: &Tree, path: &RelPath) -> Result<Vec<NameEntry>, SftpError> {
+    let mut reads = READS_MIN;
+    while tree.client.foretells() {
+        match read_in_burst(tree, path, reads).await? {
+            Some(names) => return Ok(names),
+            None if reads >= READS_MAX => tree.client.foretell(None),
+            None => reads = READS_MAX.min(reads * 8),
+        }
+    }
     let handle = tree.client.handle(Request::OpenDir { path: tree.full(path) }).await?;
     let mut all = Vec::new();
     let result = loop {
@@ -188,6 +201,34 @@ async fn read_names(tree: &Tree, path: &RelPath) -> Result<Vec<NameEntry>, SftpE
     };
     tree.client.close(handle).await?;
     result.map(|()| all)
+}
+
+/// The names of a directory, if they come in so many replies; without waiting in between.
+async fn read_in_burst(
+    tree: &Tree,
+    path: &RelPath,
+    reads: usize,
+) -> Result<Option<Vec<NameEntry>>, SftpError> {
+    let client = &tree.client;
+    client.room().await;
+    let mut foretold = Bytes::new();
+    let replies = client.burst(|burst| {
+        foretold = burst.open(&Request::OpenDir { path: tree.full(path) });
+        (0..reads).for_each(|_| burst.post(&Request::ReadDir { handle: foretold.clone() }));
+        burst.close(&foretold);
+    });
+    let mut replies = replies.all().await.into_iter();
+    if !client.is_foretold(replies.next(), &foretold).await? {
+        return Ok(None);
+    }
+    let mut all = Vec::new();
+    for reply in replies.take(reads) {
+        match reply::names(reply?)? {
+            Some(names) => all.extend(names),
+            None => return Ok(Some(all)),
+        }
+    }
+    Ok(None)
 }
 
 /// The names that belong to the tree, checked: a server may send anything.

@@ -1,14 +1,18 @@
 //! The session of an endpoint that is reached by SFTP.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::client::{Client, SftpError, attrs, is_done, name};
+use super::client::Client;
+use super::handles::Handles;
+use super::known::Known;
 use super::meta::{TYPE_DIR, kind};
 use super::proof::Proof;
+use super::reply::{SftpError, attrs, is_done, name};
 use super::{change, scan, source, target};
 use crate::host::Host;
 use crate::media::error::MediaError;
@@ -39,6 +43,8 @@ pub(crate) struct Tree {
     /// LSETSTAT takes modes too, so a directory gets all it is to have in one request, and no
     /// symlink is followed for it.
     pub sets_all: bool,
+    /// What was sent to the tree, where deltas against that can be applied.
+    pub known: Option<Known>,
     /// The canonical path of the root.
     root: Bytes,
 }
@@ -82,6 +88,7 @@ impl Sftp {
         host: Arc<dyn Host>,
         opening: Opening,
         connections: usize,
+        sent: Option<&Path>,
     ) -> Result<Self, MediaError> {
         let client = Client::open(&link, &*host).await?;
         if opening.side == Side::Target && !client.offers("posix-rename@openssh.com") {
@@ -101,7 +108,7 @@ impl Sftp {
                 source: error,
             },
         })?;
-        let mut tree = Tree { client, sets_all: false, root: Bytes::new() };
+        let mut tree = Tree { client, sets_all: false, known: None, root: Bytes::new() };
         let facts = match found {
             None => missing(),
             Some(Root { path, attrs }) => {
@@ -111,6 +118,9 @@ impl Sftp {
                     Side::Source => Can::default(),
                 };
                 tree.sets_all = can.set_all;
+                if side == Side::Target && create {
+                    tree.known = known(&tree, &link.host, sent);
+                }
                 Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
             }
         };
@@ -125,6 +135,8 @@ impl Sftp {
             source: Box::new(source),
         })?;
         let client = Client::open(link, &*own).await?;
+        // What was proved on the first channel is proved again on this one, along the way.
+        client.foretell(self.tree.client.foretells().then(Handles::default));
         Ok(Tree { client, ..self.tree.clone() })
     }
 }
@@ -174,6 +186,12 @@ async fn look_at(client: &Client, path: &Bytes) -> Result<Root, SftpError> {
     let (real, stat) = (replies.pop(), replies.pop());
     let answer = |reply: Option<_>| reply.unwrap_or(Err(SftpError::Unexpected));
     Ok(Root { attrs: attrs(answer(stat)?)?, path: name(answer(real)?)? })
+}
+
+/// Deltas need a server that copies, and two handles that need not be waited for.
+fn known(tree: &Tree, host: &str, sent: Option<&Path>) -> Option<Known> {
+    let able = tree.client.foretells() && tree.client.offers("copy-data");
+    Known::open(sent.filter(|_| able)?, host, &tree.root)
 }
 
 /// What the protocol does not tell of a target, so that it has to be tried.
@@ -250,7 +268,7 @@ impl Session for Sftp {
     fn ability(&self) -> Ability {
         Ability {
             whole_secs: true,
-            delta: false,
+            delta: self.tree.known.is_some(),
             late_dirs: true,
             parts: false,
             settles: false,
@@ -274,6 +292,10 @@ impl Session for Sftp {
             run: self.run,
             gentle: None,
         };
+        if spec.checksum {
+            // Files are read on the same channel, each of whose handles is waited for.
+            self.tree.client.foretell(None);
+        }
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(2);
         tokio::spawn(hold(shards, ends));

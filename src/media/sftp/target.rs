@@ -7,11 +7,13 @@
 
 mod awaited;
 mod burst;
+mod file;
+mod long;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::client::SftpError;
+use super::reply::SftpError;
 use super::session::Tree;
 use crate::media::temp::TempNames;
 use crate::wire::message::{Store, Told, WHOLE_BYTES_MAX};

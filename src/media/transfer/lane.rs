@@ -268,12 +268,12 @@ impl Forward<'_> {
 
     fn ask(&mut self, mut item: Item) -> Result<(), Broken> {
         let ticket = self.ticket();
-        let (path, signature, part) = match &mut item {
-            Item::File(work) => (work.path.clone(), work.signature.take(), None),
-            Item::Part(part) => (part.split.path.clone(), None, Some(part.index)),
+        let (path, size, signature, part) = match &mut item {
+            Item::File(work) => (work.path.clone(), work.size, work.signature.take(), None),
+            Item::Part(part) => (part.split.path.clone(), part.bytes(), None, Some(part.index)),
         };
         // There is room for all that may be asked for.
-        let job = Job { ticket, path, signature, part };
+        let job = Job { ticket, path, size, signature, part };
         self.jobs.try_send(job).map_err(|_| FROM_SOURCE)?;
         self.asked.push_back(Asked { ticket, item, begun: None, literal_bytes: 0 });
         Ok(())

@@ -88,6 +88,7 @@ pub async fn endpoints(
         user,
         config.connections,
     )?;
+    let target = target.remembering(Some(manifests));
     Ok((source, target, owner))
 }
 

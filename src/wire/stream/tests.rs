@@ -61,13 +61,20 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
     let rule = MetaRule { whole_secs: false, owner: OwnerRule::Fixed { uid: 1, gid: 2 } };
     let group = prop_oneof![
         (path(), any::<u64>()).prop_map(|(path, ticket)| vec![Request::Read(Job {
+            size: 0,
             ticket,
             path,
             signature: None,
             part: ticket.is_multiple_of(2).then_some(ticket as u32),
         })]),
         (path(), prop::collection::vec(any::<u8>(), 1..600_000)).prop_map(|(path, bytes)| {
-            vec![Request::Read(Job { ticket: 9, path, signature: Some(bytes.into()), part: None })]
+            vec![Request::Read(Job {
+                ticket: 9,
+                path,
+                size: 0,
+                signature: Some(bytes.into()),
+                part: None,
+            })]
         }),
         (path(), meta(), digest(), content()).prop_map(|(path, meta, digest, content)| {
             vec![Request::Store(Store::Whole { ticket: 1, path, meta, digest, content })]
@@ -303,6 +310,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         }),
         Request::Verdict(Verdict { level: Level::Group, index: 1, take: true }),
         Request::Read(Job {
+            size: 0,
             ticket: 1,
             path: path.clone(),
             signature: Some(content.clone()),

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use super::{WRITE_BYTES, corrupt, create, explain};
 use crate::media::sftp::change::Changer;
-use crate::media::sftp::client::{Client, SftpError};
+use crate::media::sftp::client::Client;
 use crate::media::sftp::meta::of_file;
+use crate::media::sftp::reply::SftpError;
 use crate::media::sftp::session::Tree;
 use crate::media::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Store, Told};
@@ -58,6 +59,15 @@ pub(super) async fn run(
                 let file = File { tree: &tree, acks, path, temp: names.next(), meta, size };
                 files.under_way.push(Box::pin(async move {
                     let result = file.store_whole(content, digest).await;
+                    Some(Ack { ticket, result })
+                }));
+            }
+            Store::Begin { ticket, head: FileHead { delta: true, .. }, .. } => {
+                let (sender, parts) = mpsc::channel(2);
+                files.long = Some(sender);
+                files.under_way.push(Box::pin(async move {
+                    let failure = Failure::new(FailureKind::Other, "no delta can be applied here");
+                    let result = refuse_parts(parts, failure).await.transpose()?;
                     Some(Ack { ticket, result })
                 }));
             }
@@ -131,6 +141,19 @@ impl Files<'_> {
     }
 }
 
+/// A file that is not stored is acknowledged when it is complete, as any other.
+async fn refuse_parts(
+    mut parts: mpsc::Receiver<Part>,
+    failure: Failure,
+) -> Result<Option<()>, Failure> {
+    while let Some(part) = parts.recv().await {
+        if matches!(part, Part::End(_)) {
+            return Err(failure);
+        }
+    }
+    Ok(None)
+}
+
 struct File<'a> {
     tree: &'a Tree,
     /// Who waits for the file.
@@ -162,15 +185,7 @@ impl File<'_> {
     async fn store_parts(&self, mut parts: mpsc::Receiver<Part>) -> Result<Option<()>, Failure> {
         let handle = match self.open().await {
             Ok(handle) => handle,
-            Err(failure) => {
-                // It is acknowledged when it is complete, as any other.
-                while let Some(part) = parts.recv().await {
-                    if matches!(part, Part::End(_)) {
-                        return Err(failure);
-                    }
-                }
-                return Ok(None);
-            }
+            Err(failure) => return refuse_parts(parts, failure).await,
         };
         let mut hasher = blake3::Hasher::new();
         let mut writes = FuturesUnordered::new();

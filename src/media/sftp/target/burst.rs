@@ -13,17 +13,19 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::{WRITE_BYTES, corrupt, create, explain};
+use super::file::{File, Verdict};
+use super::long::Long;
+use super::{corrupt, explain};
 use crate::media::sftp::change::{Changer, Started};
-use crate::media::sftp::client::{Burst, Client, Replies, SftpError, is_done, unexpected};
+use crate::media::sftp::client::{Client, Replies};
 use crate::media::sftp::handles::Handles;
-use crate::media::sftp::meta::of_file;
 use crate::media::sftp::proof::Proof;
+use crate::media::sftp::reply::SftpError;
 use crate::media::sftp::session::Tree;
 use crate::media::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Op, Results, Store, Told};
 use crate::wire::path::RelPath;
-use crate::wire::sftp::{Request, Response};
+use crate::wire::sftp::Request;
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
 
 /// Stores files until no more come. If a handle is another one than foretold, gives back what has
@@ -82,114 +84,6 @@ struct Applying {
     started: Vec<Started>,
 }
 
-/// A file under way.
-struct File {
-    ticket: u64,
-    path: RelPath,
-    temp: Bytes,
-    meta: Meta,
-    size: u64,
-    /// As foretold.
-    handle: Bytes,
-    /// Beginning with that to the OPEN; what has come of them is in `said`.
-    replies: VecDeque<Replies>,
-    said: Said,
-    /// To store it once more.
-    content: Option<(Digest, Bytes)>,
-}
-
-struct Long {
-    file: File,
-    offset: u64,
-    hasher: blake3::Hasher,
-}
-
-/// What the server has said of a file.
-#[derive(Default)]
-struct Said {
-    /// The reply to the OPEN.
-    opened: Option<Result<Response, SftpError>>,
-    /// The first thing that was not done.
-    error: Option<SftpError>,
-    anything_done: bool,
-}
-
-enum Verdict {
-    Good,
-    Failed(SftpError),
-    /// The handle was another one: this one, if the server opened anything.
-    Unforetold(Option<Bytes>),
-}
-
-impl Said {
-    fn hear(&mut self, replies: Vec<Result<Response, SftpError>>) {
-        for reply in replies {
-            if self.opened.is_none() {
-                self.opened = Some(reply);
-                continue;
-            }
-            match reply {
-                Ok(status) if is_done(&status) => self.anything_done = true,
-                Ok(other) => drop(self.error.get_or_insert(unexpected(other))),
-                Err(error) => drop(self.error.get_or_insert(error)),
-            }
-        }
-    }
-
-    /// Whether what is still to come of the file need not be sent.
-    fn is_hopeless(&self, handle: &Bytes) -> bool {
-        let opened = match &self.opened {
-            None => true,
-            Some(Ok(Response::Handle(real))) => real == handle,
-            Some(_) => false,
-        };
-        !opened || self.error.is_some()
-    }
-
-    fn judge(self, handle: &Bytes) -> Verdict {
-        match (self.opened, self.error) {
-            (Some(Ok(Response::Handle(real))), _) if real != handle => {
-                Verdict::Unforetold(Some(real))
-            }
-            (Some(Ok(Response::Handle(_))), None) => Verdict::Good,
-            (Some(Ok(Response::Handle(_))), Some(error)) => Verdict::Failed(error),
-            // Something had the handle that was foretold for this file.
-            (_, _) if self.anything_done => Verdict::Unforetold(None),
-            (Some(Ok(other)), _) => Verdict::Failed(unexpected(other)),
-            (Some(Err(error)), _) => Verdict::Failed(error),
-            (None, _) => Verdict::Failed(SftpError::Unexpected),
-        }
-    }
-}
-
-impl File {
-    /// Hears what has come. Whether that is all.
-    fn hear(&mut self) -> bool {
-        while self.replies.front().is_some_and(Replies::is_ready) {
-            if let Some(replies) = self.replies.pop_front() {
-                self.said.hear(replies.take());
-            }
-        }
-        self.replies.is_empty()
-    }
-
-    fn post_writes(&self, burst: &mut Burst<'_>, mut offset: u64, mut content: Bytes) {
-        while !content.is_empty() {
-            let data = content.split_to(content.len().min(WRITE_BYTES));
-            let length = data.len() as u64;
-            burst.post(&Request::Write { handle: self.handle.clone(), offset, data });
-            offset += length;
-        }
-    }
-
-    fn post_end(&self, burst: &mut Burst<'_>) {
-        for attrs in of_file(self.meta) {
-            burst.post(&Request::FsetStat { handle: self.handle.clone(), attrs });
-        }
-        burst.close(&self.handle);
-    }
-}
-
 impl<'a> Lane<'a> {
     fn client(&self) -> &'a Client {
         &self.tree.client
@@ -228,7 +122,7 @@ impl<'a> Lane<'a> {
                 }
                 () = client.room(), if self.applying.is_some() => self.apply(),
                 piece = next(client, pieces), if open && self.applying.is_none() => match piece {
-                    Some(piece) if !self.told.is_closed() => self.take(piece),
+                    Some(piece) if !self.told.is_closed() => self.take(piece).await,
                     Some(_) | None => {
                         open = false;
                         self.abort();
@@ -239,7 +133,7 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn take(&mut self, piece: Store) {
+    async fn take(&mut self, piece: Store) {
         match piece {
             Store::Apply(ops) => {
                 self.applying =
@@ -249,7 +143,7 @@ impl<'a> Lane<'a> {
             Store::Whole { ticket, path, meta, digest, content } => {
                 self.whole(ticket, path, meta, digest, content);
             }
-            Store::Begin { ticket, path, head } => self.begin(ticket, path, head),
+            Store::Begin { ticket, path, head } => self.begin(ticket, path, head).await,
             Store::Chunk(bytes) => self.chunk(bytes),
             Store::End { digest } => self.end(digest),
             Store::Abort => self.abort(),
@@ -274,19 +168,9 @@ impl<'a> Lane<'a> {
         }
     }
 
-    fn open(&mut self, ticket: u64, path: RelPath, meta: Meta, size: u64) -> File {
+    fn file(&mut self, ticket: u64, path: RelPath, meta: Meta, size: u64) -> File {
         let temp = self.tree.beside(&path, &self.names.next());
-        File {
-            ticket,
-            path,
-            temp,
-            meta,
-            size,
-            handle: Bytes::new(),
-            replies: VecDeque::with_capacity(1),
-            said: Said::default(),
-            content: None,
-        }
+        File::new(ticket, path, temp, meta, size)
     }
 
     fn whole(&mut self, ticket: u64, path: RelPath, meta: Meta, digest: Digest, content: Bytes) {
@@ -294,10 +178,10 @@ impl<'a> Lane<'a> {
             self.refuse(ticket, corrupt());
             return;
         }
-        let mut file = self.open(ticket, path, meta, content.len() as u64);
+        let mut file = self.file(ticket, path, meta, content.len() as u64);
         file.content = Some((digest, content.clone()));
         let replies = self.client().burst(|burst| {
-            file.handle = burst.open(&create(file.temp.clone()));
+            file.post_open(burst);
             file.post_writes(burst, 0, content);
             file.post_end(burst);
         });
@@ -305,33 +189,23 @@ impl<'a> Lane<'a> {
         self.written.push_back(file);
     }
 
-    fn begin(&mut self, ticket: u64, path: RelPath, head: FileHead) {
+    async fn begin(&mut self, ticket: u64, path: RelPath, head: FileHead) {
         self.abort();
-        let mut file = self.open(ticket, path, head.meta, head.size);
-        let replies =
-            self.client().burst(|burst| file.handle = burst.open(&create(file.temp.clone())));
-        file.replies.push_back(replies);
-        self.long = Some(Long { file, offset: 0, hasher: blake3::Hasher::new() });
+        let file = self.file(ticket, path, head.meta, head.size);
+        self.long = Some(Long::begin(self.tree, file, head.delta).await);
     }
 
     fn chunk(&mut self, bytes: Bytes) {
-        let Some(Long { file, offset, hasher }) = &mut self.long else { return };
-        file.hear();
-        hasher.update(&bytes);
-        let length = bytes.len() as u64;
-        if !self.fallen && !file.said.is_hopeless(&file.handle) {
-            let replies = self.tree.client.burst(|burst| file.post_writes(burst, *offset, bytes));
-            file.replies.push_back(replies);
+        if let Some(long) = &mut self.long {
+            long.chunk(&self.tree.client, bytes, !self.fallen);
         }
-        *offset += length;
     }
 
     fn end(&mut self, digest: Digest) {
-        let Some(Long { mut file, offset, hasher }) = self.long.take() else { return };
-        let whole = offset == file.size && hasher.finalize().as_bytes() == &digest.0;
+        let Some(long) = self.long.take() else { return };
+        let whole = long.is_whole(&digest);
+        let file = long.end(self.client(), whole && !self.fallen);
         if whole && !self.fallen {
-            let replies = self.client().burst(|burst| file.post_end(burst));
-            file.replies.push_back(replies);
             self.written.push_back(file);
             return;
         }
@@ -342,28 +216,16 @@ impl<'a> Lane<'a> {
 
     /// Forgets the long file that comes at the moment.
     fn abort(&mut self) {
-        if let Some(Long { file, .. }) = self.long.take() {
-            self.discard(file);
+        if let Some(long) = self.long.take() {
+            self.discard(long.end(self.client(), false));
         }
     }
 
-    /// Removes a file that is open and of which nothing more comes.
+    /// Removes a file that was closed before it was whole.
     fn discard(&mut self, file: File) {
-        let temp = file.temp.clone();
-        let closed = self.client().burst(|burst| {
-            burst.close(&file.handle);
-            // One that stays is swept by the next pass.
-            burst.post(&Request::Remove { path: temp });
-        });
-        self.failing.push(
-            async move {
-                closed.all().await;
-                // The replies to all that came before were there even earlier.
-                drop(file);
-                None
-            }
-            .boxed(),
-        );
+        // One that stays is swept by the next pass.
+        let removed = self.client().post(&Request::Remove { path: file.temp });
+        self.failing.push(async move { removed.all().await }.map(|_| None).boxed());
     }
 
     fn refuse(&mut self, ticket: u64, failure: Failure) {
@@ -375,19 +237,21 @@ impl<'a> Lane<'a> {
         while self.renamed.front().is_some_and(|(_, replies)| replies.is_ready()) {
             let Some((file, replies)) = self.renamed.pop_front() else { break };
             match replies.take_done() {
-                Ok(()) => tell(self.told, Some(Ack { ticket: file.ticket, result: Ok(()) })).await,
+                Ok(()) => {
+                    let ticket = file.ticket;
+                    self.remember(file);
+                    tell(self.told, Some(Ack { ticket, result: Ok(()) })).await;
+                }
                 Err(error) => self.fail(file, error, "put it in place"),
             }
         }
         while self.written.front_mut().is_some_and(File::hear) {
             let Some(mut file) = self.written.pop_front() else { break };
-            let said = std::mem::take(&mut file.said);
-            let verdict = said.judge(&file.handle);
-            match verdict {
+            match file.judge() {
                 Verdict::Unforetold(real) => self.fall(file, real),
                 Verdict::Failed(error) => self.fail(file, error, "write it"),
                 Verdict::Good if !self.is_as_proved() => self.fall(file, None),
-                Verdict::Good if self.told.is_closed() => self.throw_away(file),
+                Verdict::Good if self.told.is_closed() => self.discard(file),
                 Verdict::Good => self.publish(file),
             }
         }
@@ -403,16 +267,20 @@ impl<'a> Lane<'a> {
         !self.fallen
     }
 
+    /// Keeps what a later delta needs.
+    fn remember(&self, file: File) {
+        let Some(known) = self.tree.known.clone().filter(|_| file.blocks.is_some()) else { return };
+        let link = self.client().link().clone();
+        link.tasks.spawn_blocking(move || {
+            let path = file.path.clone();
+            known.put(&path, file.into_blocks().as_ref());
+        });
+    }
+
     fn publish(&mut self, file: File) {
         let to = self.tree.full(&file.path);
         let replies = self.client().post(&Request::PosixRename { from: file.temp.clone(), to });
         self.renamed.push_back((file, replies));
-    }
-
-    /// Nobody wants it any more.
-    fn throw_away(&mut self, file: File) {
-        let removed = self.client().post(&Request::Remove { path: file.temp });
-        self.failing.push(async move { removed.all().await }.map(|_| None).boxed());
     }
 
     fn fail(&mut self, file: File, error: SftpError, action: &'static str) {
