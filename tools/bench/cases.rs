@@ -94,18 +94,26 @@ impl Bench<'_> {
     /// Lets `peer` copy once, and compares.
     fn copy(&self, peer: Peer, expected: &Census) -> Result<Cost, String> {
         let (source, target) = (self.source(), self.target(peer));
-        if peer == Peer::Streams {
+        if peer.carries() {
             fs::create_dir_all(&target).map_err(|error| error.to_string())?;
         }
         let mut command = peer.command(&self.wanted.program, &self.server, &source, &target);
         let cost = clock::run(&mut command)?;
-        if peer == Peer::Streams {
+        if peer.carries() {
             // It carries bytes and nothing else; the comparison is about those.
             dress(&source.join("archive"), &target.join("archive"))?;
         }
         match expected.differences(&Census::take(&target)).as_slice() {
             [] => Ok(cost),
             found => Err(format!("{}: the trees differ: {}", peer.name(), found.join("; "))),
+        }
+    }
+
+    /// Plain streams need somebody at the far end of a link who takes them.
+    fn offers(&self, carrier: Peer) -> bool {
+        match carrier {
+            Peer::Streams => self.server.streams.is_some(),
+            _ => self.wanted.wants(carrier),
         }
     }
 
@@ -136,8 +144,8 @@ impl Bench<'_> {
 
     fn bulk(&self) -> Result<Results, String> {
         trees::large(&self.source().join("archive"), self.scaled(1 << 30));
-        let streams = self.server.streams.iter().map(|_| Peer::Streams);
-        self.fresh(&self.beginners().into_iter().chain(streams).collect::<Vec<_>>())
+        let carriers = Peer::CARRIERS.into_iter().filter(|peer| self.offers(*peer));
+        self.fresh(&self.beginners().into_iter().chain(carriers).collect::<Vec<_>>())
     }
 
     /// Every run finds what the one before left; `change` happens to the source in between.

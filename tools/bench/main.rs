@@ -48,7 +48,8 @@ cases: first    first copy of 12,000 small files in 44,000 directories
        bulk     a new file of 1 GiB
 Without a case: first, delta, bulk. `--scale 0.1` takes a tenth of everything. With --wan all tools
 copy over a link like that of tools/wanlink, which takes root, and 8 plain TCP streams show in
-`bulk` what the link gives. `--only helper,rsync` leaves the others out.";
+`bulk` what the link gives; OpenSSH's client with `cat` at its far end shows there in any case.
+`--only helper,rsync` leaves the others out.";
 
 /// Runs this program as the sender of plain streams: address, file, path at the far end.
 const STREAMS: &str = "--send-streams";
