@@ -160,17 +160,19 @@ impl Endpoint {
         matches!(self.place, Place::Here { .. })
     }
 
-    /// Opens the root for a pass. With `create`, a target that is missing is made.
+    /// Opens the root for a pass. With `create`, a target that is missing is made. `expectant` says
+    /// that much will probably be copied.
     pub(crate) async fn open(
         &self,
         side: Side,
         create: bool,
         run: RunId,
         gentle: bool,
+        expectant: bool,
         monitor: &dyn Monitor,
     ) -> Result<Box<dyn Session>, MediaError> {
         let link = Link::new(self.host_name());
-        let opening = Opening { root: self.root.clone(), side, create, run, gentle };
+        let opening = Opening { root: self.root.clone(), side, create, run, gentle, expectant };
         let (host, way, connections, sent) = match &self.place {
             Place::Here { manifests } => {
                 return self.open_here(link, &opening, manifests.as_deref()).await;

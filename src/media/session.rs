@@ -81,6 +81,11 @@ impl Lanes {
         Lanes { max, wait: !near }
     }
 
+    /// Whether what is opened for `host` should be opened early.
+    pub fn is_far(host: &dyn Host) -> bool {
+        host.round_trip().is_some_and(|round_trip| round_trip >= NEAR)
+    }
+
     /// Within this machine.
     pub fn here(max: usize) -> Self {
         Lanes { max, wait: true }

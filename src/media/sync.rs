@@ -39,14 +39,16 @@ pub async fn sync(
     let started = Instant::now();
     let filter = Filter::new(&options.exclude)?;
     let run = RunId(RandomState::new().build_hasher().finish());
-    let from = source.open(Side::Source, false, run, options.gentle, monitor).await?;
+    let from = source.open(Side::Source, false, run, options.gentle, false, monitor).await?;
     if !from.facts().exists {
         let host = from.link().host.clone();
         return Err(MediaError::NoSource { host, path: source.root_text() });
     }
     // Before anything is made on the target.
     refuse_overlap(source, target, &*from)?;
-    let to = target.open(Side::Target, !options.dry_run, run, false, monitor).await?;
+    // A pass that does not look at every file is one of many, and has little to do.
+    let expectant = !options.dry_run && !options.hinted && options.quiet.is_none();
+    let to = target.open(Side::Target, !options.dry_run, run, false, expectant, monitor).await?;
     let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
     let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
+use super::ahead::Ahead;
 use super::stream::{Accept, Opening, Stream, at_host};
 use crate::host::{Command, Host};
 use crate::media::error::MediaError;
@@ -24,15 +25,13 @@ const CALLS_LANE: u32 = u32::MAX;
 
 /// The session of an endpoint with a helper.
 pub(crate) struct Helper {
-    link: Arc<Link>,
-    host: Arc<dyn Host>,
-    command: Command,
-    opening: Opening,
+    way: WayIn,
     connections: usize,
     facts: Facts,
     /// The stream that told the facts; it becomes that of the first scan. The lock is for the compiler:
     /// a stream cannot be shared.
     first: Mutex<Option<Stream>>,
+    ahead: Ahead,
 }
 
 impl Helper {
@@ -44,18 +43,33 @@ impl Helper {
         opening: Opening,
         connections: usize,
     ) -> Result<Self, MediaError> {
-        let (first, facts) = Stream::open(&link, &*host, &command, &opening, 0).await?;
-        Ok(Helper {
-            link,
-            host,
-            command,
-            opening,
-            connections,
-            facts,
-            first: Mutex::new(Some(first)),
-        })
+        let way = WayIn { link: link.clone(), host, command, opening };
+        let ahead = if way.opening.expectant && Lanes::is_far(&*way.host) {
+            let lanes = 0..Lanes::to(&*way.host, connections).max as u32;
+            let open = |lane| {
+                let way = way.clone();
+                tokio::spawn(async move { way.target_lane(lane).await })
+            };
+            Ahead::new(lanes.map(open).collect())
+        } else {
+            Ahead::default()
+        };
+        let opened = Stream::open(&link, &*way.host, &way.command, &way.opening, 0).await;
+        let (first, facts) = opened?;
+        Ok(Helper { way, connections, facts, first: Mutex::new(Some(first)), ahead })
     }
+}
 
+/// What it takes to open a stream.
+#[derive(Clone)]
+struct WayIn {
+    link: Arc<Link>,
+    host: Arc<dyn Host>,
+    command: Command,
+    opening: Opening,
+}
+
+impl WayIn {
     async fn stream(&self, host: &dyn Host, lane: u32) -> Result<Stream, MediaError> {
         let opened = Stream::open(&self.link, host, &self.command, &self.opening, lane).await?;
         Ok(opened.0)
@@ -65,6 +79,15 @@ impl Helper {
     async fn lane(&self, lane: u32) -> Result<Stream, MediaError> {
         let own = self.host.dedicated().await.map_err(|error| at_host(&self.link, error))?;
         self.stream(&*own, lane).await
+    }
+
+    /// The first goes over the connection that is there: a small pass needs no other. (What is
+    /// told back is little; a source's content, if nobody took it, would hold up the rest.)
+    async fn target_lane(&self, lane: u32) -> Result<Stream, MediaError> {
+        match lane {
+            0 => self.stream(&*self.host, lane).await,
+            _ => self.lane(lane).await,
+        }
     }
 }
 
@@ -138,7 +161,7 @@ impl Accept for ToCallers {
 #[async_trait]
 impl Session for Helper {
     fn link(&self) -> &Arc<Link> {
-        &self.link
+        &self.way.link
     }
 
     fn facts(&self) -> &Facts {
@@ -153,7 +176,7 @@ impl Session for Helper {
             parts: true,
             settles: true,
             remote: true,
-            lanes: Lanes::to(&*self.host, self.connections),
+            lanes: Lanes::to(&*self.way.host, self.connections),
         }
     }
 
@@ -164,7 +187,7 @@ impl Session for Helper {
         let first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let stream = match first {
             Some(stream) => stream,
-            None => self.stream(&*self.host, 0).await?,
+            None => self.way.stream(&*self.way.host, 0).await?,
         };
         let (scanner, ends) = channels();
         let (requests, receiver) = mpsc::channel(2 * SHARDS_KEPT_MAX + 1);
@@ -188,7 +211,7 @@ impl Session for Helper {
     }
 
     async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError> {
-        let stream = self.lane(lane).await?;
+        let stream = self.way.lane(lane).await?;
         let (jobs, receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
         stream.run(receiver, Request::Read, ToReader(sender));
@@ -196,11 +219,9 @@ impl Session for Helper {
     }
 
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
-        // The first goes over the connection that is there: a small pass needs no other. (What is
-        // told back is little; a source's content, if nobody took it, would hold up the rest.)
-        let stream = match lane {
-            0 => self.stream(&*self.host, lane).await?,
-            _ => self.lane(lane).await?,
+        let stream = match self.ahead.take(lane).await {
+            Some(stream) => stream,
+            None => self.way.target_lane(lane).await?,
         };
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
         let (sender, told) = mpsc::channel(JOBS_AHEAD_MAX);
@@ -211,15 +232,13 @@ impl Session for Helper {
     /// The stream comes up with the first call: most passes need none.
     async fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut waiting) = calls_channel();
-        let (link, host, command) = (self.link.clone(), self.host.clone(), self.command.clone());
-        let opening = self.opening.clone();
-        self.link.tasks.spawn(async move {
+        let way = self.way.clone();
+        self.way.link.tasks.spawn(async move {
             let Some(first) = waiting.recv().await else { return };
-            let opened = Stream::open(&link, &*host, &command, &opening, CALLS_LANE).await;
-            let stream = match opened {
-                Ok((stream, _)) => stream,
+            let stream = match way.stream(&*way.host, CALLS_LANE).await {
+                Ok(stream) => stream,
                 // Whoever calls sees the channel closed, and asks why.
-                Err(error) => return link.fail(error),
+                Err(error) => return way.link.fail(error),
             };
             let (requests, receiver) = mpsc::channel(1);
             let (callers, caller_receiver) = mpsc::channel(8);

@@ -36,6 +36,8 @@ pub(crate) struct Opening {
     pub create: bool,
     pub run: RunId,
     pub gentle: bool,
+    /// There will probably be work for several lanes.
+    pub expectant: bool,
 }
 
 pub(super) fn at_host(link: &Link, source: HostError) -> MediaError {
@@ -89,7 +91,7 @@ impl Stream {
         lane: u32,
     ) -> Result<Result<Facts, Failure>, WireError> {
         self.output.feed(Hello::ours().frame()).await?;
-        let Opening { root, side, create, run, gentle } = opening.clone();
+        let Opening { root, side, create, run, gentle, .. } = opening.clone();
         let mut queue = FrameQueue::default();
         let open = Open { root: Blob(root), side, create, run, lane, gentle };
         queue.request(Request::Open(open))?;

@@ -97,7 +97,7 @@ impl Sftp {
                 what: "posix-rename@openssh.com, so files cannot be replaced safely",
             });
         }
-        let Opening { root, side, create, run, gentle } = opening;
+        let Opening { root, side, create, run, gentle, .. } = opening;
         let found = find_root(&client, &root, create).await;
         let found = found.map_err(|error| match link.take_failure() {
             Some(failure) => failure,
