@@ -1,5 +1,6 @@
 //! `transhume files`: the file engine alone, as one would use rsync.
 
+mod list;
 mod place;
 mod quantity;
 
@@ -67,6 +68,24 @@ pub(super) struct Arguments {
     /// matches a name decides; `+ PATTERN` keeps what it matches.
     #[arg(long, value_name = "FILE")]
     exclude_from: Vec<PathBuf>,
+    /// Copy only what FILE names (`-`: standard input), one path in SRC a line
+    ///
+    /// What leads to a path is made too. A directory comes without its content, with a `/` at its
+    /// end with what is directly in it, with --recursive with everything. Empty lines and those
+    /// that begin with `#` or `;` are passed over; `..` does not lead out of SRC. --exclude
+    /// applies to what is named and not to what leads to it. --delete removes only what is in directories that come
+    /// with their content. What is not there is a problem (exit code 3).
+    #[arg(long, value_name = "FILE")]
+    files_from: Option<PathBuf>,
+    /// Names in --files-from end with NUL, not with lines
+    #[arg(short = '0', long, requires = "files_from")]
+    from0: bool,
+    /// All that is in the directories of --files-from; without it, all of SRC is copied anyway
+    #[arg(short, long)]
+    recursive: bool,
+    /// Accepted: recursive, with symlinks, modes, times and owners, it is always so
+    #[arg(short, long)]
+    archive: bool,
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
@@ -153,17 +172,18 @@ async fn mirror(
     target: &Place,
     display: &Display,
 ) -> Result<Outcome, Failure> {
-    let mut listed = patterns_of(&arguments.exclude_from)?;
+    let mut exclude: Vec<_> = arguments.exclude.iter().cloned().map(OsString::into_vec).collect();
+    exclude.append(&mut patterns_of(&arguments.exclude_from)?);
+    let listed = list::read(&arguments, &exclude)?;
     let (source, from) = endpoint(&arguments, source, display).await?;
     let (target, to) = endpoint(&arguments, target, display).await?;
     let told = arguments.itemize_changes || arguments.dry_run;
-    let mut exclude: Vec<_> = arguments.exclude.into_iter().map(OsString::into_vec).collect();
-    exclude.append(&mut listed);
     let options = Options {
         dry_run: arguments.dry_run,
         delete: arguments.delete,
         max_delete: arguments.max_delete,
         exclude,
+        listed,
         checksum: arguments.checksum,
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),

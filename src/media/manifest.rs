@@ -30,7 +30,7 @@ use place::{Place, Reader};
 
 use super::root::{Root, Stat};
 use crate::wire::bounded::{Blob, List};
-use crate::wire::message::{ScanSpec, Side, Trust};
+use crate::wire::message::{Extent, ScanSpec, Side, Trust};
 use crate::wire::path::PATH_BYTES_MAX;
 use crate::wire::tree::{MetaRule, RunId};
 
@@ -62,9 +62,10 @@ pub fn directories_in(block: &[u8]) -> Option<u64> {
 }
 
 impl Memory {
-    /// For a scan as `spec` says; `None` for one that reads contents or trusts nothing.
+    /// For a scan as `spec` says; `None` for one that reads contents, trusts nothing or looks at a
+    /// part of the tree only.
     pub fn new(dir: &Path, spec: &ScanSpec) -> Option<Self> {
-        if spec.checksum || spec.trust == Trust::Nothing {
+        if spec.checksum || spec.trust == Trust::Nothing || spec.extent != Extent::Whole {
             return None;
         }
         let ScanSpec { rule, exclude, trust, .. } = spec.clone();

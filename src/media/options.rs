@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::Change;
+use super::listed::Listed;
 use crate::units::{Bytes, count, duration};
 use crate::wire::tree::Problem;
 
@@ -22,6 +23,8 @@ pub struct Options {
     pub max_delete: Option<DeleteLimit>,
     /// Patterns as in rsync's `--exclude`.
     pub exclude: Vec<Vec<u8>>,
+    /// Only what is listed here, of both sides.
+    pub listed: Option<Listed>,
     /// Compare contents by hash instead of by size and time.
     pub checksum: bool,
     /// Do not look at files that had not changed for so long when they were last looked at, where

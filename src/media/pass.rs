@@ -10,6 +10,7 @@ use super::compare::{self, Conflict, Deletion, Plan, Rules};
 use super::deletions::Deletions;
 use super::ending;
 use super::error::MediaError;
+use super::listed::Scope;
 use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
 use super::session::Link;
@@ -30,6 +31,8 @@ pub(super) struct Pass<'a> {
     pub rules: Rules,
     /// Something is excluded, so a directory may hold what was not seen.
     pub filtered: bool,
+    /// What the pass is about, if that is not the whole tree.
+    pub scope: Option<Scope>,
     pub links: (Arc<Link>, Arc<Link>),
     /// A directory of the source that could not be read: nothing in it is deleted.
     pub protected: Option<RelPath>,
@@ -167,18 +170,39 @@ impl Pass<'_> {
                 self.see_source(&source);
                 self.see_target(&target);
                 let delete = self.rules.delete && !self.is_protected(&source.path);
-                compare::both(&source, &target, &Rules { delete, ..self.rules })
+                let delete = delete && self.holds_all(&source.path).0;
+                let plan = compare::both(&source, &target, &Rules { delete, ..self.rules });
+                self.spare_root(&source.path, plan)
             }
             Pair::Source(source) => {
                 self.see_source(&source);
-                compare::source_only(&source, &self.rules)
+                let plan = compare::source_only(&source, &self.rules);
+                self.spare_root(&source.path, plan)
             }
             Pair::Target(target) => {
                 self.see_target(&target);
                 let delete = self.rules.delete && !self.is_protected(&target.path);
+                let delete = delete && self.holds_all(&target.path).1;
                 compare::target_only(&target, delete)
             }
         }
+    }
+
+    /// Whether what is only on the target may go: what is directly in the directory at `path`, and
+    /// that directory itself.
+    fn holds_all(&mut self, path: &RelPath) -> (bool, bool) {
+        self.scope.as_mut().map_or((true, true), |scope| scope.holds_all(path))
+    }
+
+    /// Leaves mode and time of the root as they are, if it is not on the list.
+    fn spare_root(&self, path: &RelPath, mut plan: Plan) -> Plan {
+        if path.is_root() && self.scope.as_ref().is_some_and(|scope| !scope.sets_root()) {
+            (plan.make, plan.last) = (None, None);
+            let restores = |deletion: &Deletion| matches!(deletion, Deletion::Restore(..));
+            plan.deletions.retain(|deletion| !restores(deletion));
+            plan.changes.retain(|change| !change.path.is_root());
+        }
+        plan
     }
 
     /// Keeps a conflict for the end of the pass, while there is room.

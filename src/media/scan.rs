@@ -9,6 +9,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::failure::failure;
 use super::filter::Filter;
+use super::listed::Listed;
 use super::manifest::Fresh;
 use super::manifest::confirm::Remembered;
 use super::manifest::format::{Block, Found};
@@ -25,8 +26,8 @@ use crate::wire::tree::{
 };
 
 /// Deeper directories are opened from the root instead of from a parent that is kept open.
-const KEPT_OPEN_MAX: usize = 64;
-const LIST_BUFFER_BYTES: usize = 64 * 1024;
+pub(super) const KEPT_OPEN_MAX: usize = 64;
+pub(super) const LIST_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What to look at and how.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Scan {
     pub rule: MetaRule,
     pub checksum: bool,
     pub filter: Filter,
+    /// Only this is looked at.
+    pub listed: Option<Listed>,
     pub run: RunId,
 }
 
@@ -219,7 +222,7 @@ impl Walk<'_> {
     }
 }
 
-fn open_child(parent: &OwnedFd, name: &Name) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_child(parent: &OwnedFd, name: &Name) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty())
 }
@@ -282,7 +285,12 @@ fn visit(
 }
 
 /// What is in `fd`; what is not to be told as an entry is added to `directory`.
-fn list(root: &Root, scan: &Scan, fd: &OwnedFd, directory: &mut Directory) -> Vec<Found> {
+pub(super) fn list(
+    root: &Root,
+    scan: &Scan,
+    fd: &OwnedFd,
+    directory: &mut Directory,
+) -> Vec<Found> {
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(LIST_BUFFER_BYTES);
     let mut list = RawDir::new(fd, buffer.spare_capacity_mut());
@@ -335,7 +343,7 @@ fn is_dir(fd: impl AsFd, name: &Name, kind: FileType) -> Option<bool> {
     }
 }
 
-fn node(
+pub(super) fn node(
     root: &Root,
     scan: &Scan,
     fd: &OwnedFd,

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::error::MediaError;
 use super::group::Scanner;
+use super::listed::Listed;
 use crate::host::Host;
 use crate::wire::message::{Answer, Call, Facts, Job, Piece, ScanSpec, Store, Told};
 
@@ -31,8 +32,12 @@ pub(crate) trait Session: Send + Sync {
     fn link(&self) -> &Arc<Link>;
     fn facts(&self) -> &Facts;
     fn ability(&self) -> Ability;
-    /// Starts the only scan of this session.
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError>;
+    /// Starts the only scan of this session, of what is listed if that is what `spec` says.
+    async fn scan(
+        &mut self,
+        spec: ScanSpec,
+        listed: Option<&Listed>,
+    ) -> Result<Scanner, MediaError>;
     /// A way for files out of a source.
     async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError>;
     /// A way for files into a target.

@@ -9,6 +9,7 @@
 
 mod change;
 mod client;
+mod named;
 mod scan;
 mod session;
 mod source;

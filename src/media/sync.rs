@@ -16,6 +16,7 @@ use super::endpoint::Endpoint;
 use super::error::MediaError;
 use super::filter::Filter;
 use super::group::Scanner;
+use super::listed::{Listed, Scope};
 use super::merge::Merge;
 use super::options::{Options, Outcome};
 use super::pass::Pass;
@@ -25,7 +26,7 @@ use super::transfer;
 use crate::error::{Advice, Retry};
 use crate::event::Monitor;
 use crate::wire::bounded::{Blob, List};
-use crate::wire::message::{ScanSpec, Side, Trust};
+use crate::wire::message::{Extent, ScanSpec, Side, Trust};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{MetaRule, OwnerRule, RunId};
 
@@ -109,6 +110,7 @@ async fn mirror(
             delete: options.delete,
         },
         filtered,
+        scope: options.listed.clone().map(Scope::new),
         links: links.clone(),
         protected: None,
         deletions: Deletions::default(),
@@ -163,13 +165,15 @@ async fn scan_both(
         Some(quiet) => Trust::QuietFiles { secs: quiet.as_secs().try_into().unwrap_or(u32::MAX) },
         None => Trust::Names,
     };
-    let spec = ScanSpec { rule, checksum: options.checksum, trust, exclude: List(exclude) };
-    let of_source = from.scan(spec.clone()).await?;
+    let listed = options.listed.as_ref();
+    let extent = listed.map_or(Extent::Whole, Listed::extent);
+    let spec = ScanSpec { rule, checksum: options.checksum, trust, exclude: List(exclude), extent };
+    let of_source = from.scan(spec.clone(), listed).await?;
     // Owners are mapped on the way; what lies on the target is taken as it is.
     let owner = match rule.owner {
         OwnerRule::Fixed { .. } => OwnerRule::Keep,
         OwnerRule::Keep | OwnerRule::Ignore => rule.owner,
     };
     let spec = ScanSpec { rule: MetaRule { owner, ..rule }, ..spec };
-    Ok((of_source, to.scan(spec).await?))
+    Ok((of_source, to.scan(spec, listed).await?))
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::bounded::{Blob, List};
+use super::names::NAMES_CHUNK_BYTES;
 use super::path::{Name, PATH_BYTES_MAX, RelPath};
 use super::tree::{
     Digest, DirectoryPart, Failure, GroupHead, LINK_BYTES_MAX, Meta, MetaRule, Mtime, RunId,
@@ -30,6 +31,8 @@ pub const OPS_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     Open(Open),
+    /// Some of the list of [`Extent::Listed`], before its scan is asked for.
+    Names(Blob<NAMES_CHUNK_BYTES>),
     Scan(ScanSpec),
     Verdict(Verdict),
     Read(Job),
@@ -89,6 +92,18 @@ pub struct ScanSpec {
     pub trust: Trust,
     /// Patterns as in `--exclude`.
     pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
+    pub extent: Extent,
+}
+
+/// How much of a tree is scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extent {
+    Whole,
+    /// What the list names that came before; with `recursive` also all that is in the directories
+    /// on it.
+    Listed {
+        recursive: bool,
+    },
 }
 
 /// How far what the last scan found is trusted.

@@ -11,4 +11,5 @@ mod memory;
 mod model;
 mod parts;
 mod rights;
+mod rsync;
 mod tree;

@@ -10,14 +10,17 @@ use super::stream::{Accept, Opening, Stream, at_host};
 use crate::host::{Command, Host};
 use crate::media::error::MediaError;
 use crate::media::group::{Heading, SHARDS_KEPT_MAX, Scanner, channels};
+use crate::media::listed::Listed;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
     Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel, lanes_to,
 };
 use crate::wire::WireError;
+use crate::wire::bounded::Blob;
 use crate::wire::content::Assembler;
 use crate::wire::message::{Answer, Facts, Piece, Reply, Request, ScanSpec, Told};
+use crate::wire::names::NAMES_CHUNK_BYTES;
 use crate::wire::tree::Directory;
 
 const CALLS_LANE: u32 = u32::MAX;
@@ -155,7 +158,11 @@ impl Session for Helper {
         }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(
+        &mut self,
+        spec: ScanSpec,
+        listed: Option<&Listed>,
+    ) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
@@ -167,7 +174,15 @@ impl Session for Helper {
         let (scanner, ends) = channels();
         let (requests, receiver) = mpsc::channel(2 * SHARDS_KEPT_MAX + 1);
         let mut verdicts = ends.verdicts;
+        let listed = listed.cloned();
         tokio::spawn(async move {
+            let list = listed.as_ref().map_or(&[][..], Listed::as_bytes);
+            for bytes in list.chunks(NAMES_CHUNK_BYTES) {
+                if requests.send(Request::Names(Blob(bytes.to_vec()))).await.is_err() {
+                    return;
+                }
+            }
+            drop(listed);
             let mut next = Some(Request::Scan(spec));
             while let Some(request) = next {
                 if requests.send(request).await.is_err() {

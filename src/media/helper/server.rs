@@ -16,6 +16,7 @@ use super::frames::{FrameReader, FrameWriter};
 use crate::media::apply::Changer;
 use crate::media::cut::cut;
 use crate::media::group::{Held, Judged};
+use crate::media::listed::Listed;
 use crate::media::read;
 use crate::media::root::{Dirs, native};
 use crate::media::session::local::{Tree, missing};
@@ -23,7 +24,8 @@ use crate::media::session::{JOBS_AHEAD_MAX, PIECES_AHEAD_MAX};
 use crate::media::store::Storer;
 use crate::media::temp::TempNames;
 use crate::wire::hello::Hello;
-use crate::wire::message::{Facts, Job, Open, Reply, Request, ScanSpec, Store, Verdict};
+use crate::wire::message::{Extent, Facts, Job, Open, Reply, Request, ScanSpec, Store, Verdict};
+use crate::wire::names::NAMES_BYTES_MAX;
 use crate::wire::stream::{FrameQueue, RequestDecoder};
 use crate::wire::tree::{Failure, FailureKind};
 use crate::wire::{WireError, content};
@@ -42,7 +44,8 @@ pub fn serve(
     Hello::accept(&greeting)?;
     let replies = Arc::new(Replies(Mutex::new(Writing { queue: FrameQueue::default(), output })));
     let manifests = manifests.map(Path::to_owned);
-    let mut server = Server { replies, manifests, tree: None, lane: 0, work: Work::None };
+    let mut server =
+        Server { replies, manifests, tree: None, lane: 0, names: Vec::new(), work: Work::None };
     let served = server.serve(&mut input);
     server.end(served)
 }
@@ -91,6 +94,8 @@ struct Server<W: Write> {
     manifests: Option<PathBuf>,
     tree: Option<Tree>,
     lane: u32,
+    /// The list for the scan, as far as it has come.
+    names: Vec<u8>,
     work: Work,
 }
 
@@ -127,6 +132,7 @@ impl<W: Write + Send + 'static> Server<W> {
                 let opened = self.open(open);
                 self.replies.add([Reply::Opened(opened)])
             }
+            Request::Names(bytes) => self.add_names(&bytes.0),
             Request::Scan(spec) => self.scan(&spec),
             Request::Verdict(verdict) => self.judge(verdict),
             Request::Read(job) => self.read(job),
@@ -158,11 +164,31 @@ impl<W: Write + Send + 'static> Server<W> {
         self.tree.as_ref().ok_or(WireError::OutOfTurn("work before a root"))
     }
 
+    fn add_names(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let Work::None = self.work else { return Err(OTHER_WORK) };
+        if self.names.len() + bytes.len() > NAMES_BYTES_MAX {
+            return Err(WireError::OutOfTurn("a list without end"));
+        }
+        self.names.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// What the scan is of, if it is not of the whole tree.
+    fn listed(&mut self, extent: Extent) -> Result<Option<Listed>, WireError> {
+        let bytes = std::mem::take(&mut self.names);
+        match extent {
+            Extent::Whole => Ok(None),
+            Extent::Listed { recursive } => Listed::decode(bytes, recursive)
+                .map(Some)
+                .map_err(|_| WireError::OutOfTurn("a damaged list of names")),
+        }
+    }
+
     fn scan(&mut self, spec: &ScanSpec) -> Result<(), WireError> {
         let Work::None = self.work else { return Err(OTHER_WORK) };
         let tree = self.tree()?.clone();
         let memory = tree.memory(spec);
-        let scan = match tree.scan(spec) {
+        let scan = match tree.scan(spec, self.listed(spec.extent)?) {
             Ok(scan) => scan,
             Err(bad) => return self.replies.send(fatal(bad.to_string())),
         };

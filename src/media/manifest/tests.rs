@@ -73,6 +73,7 @@ impl Desk {
             rule: RULE,
             checksum: false,
             filter: Filter::new(&["*.skip"]).unwrap(),
+            listed: None,
             run: RunId(1),
         };
         let (mut shards, mut ended) = (Vec::new(), false);
@@ -91,7 +92,13 @@ impl Desk {
 
     fn memory(&self) -> Memory {
         let exclude = List(vec![Blob(b"*.skip".to_vec())]);
-        let spec = ScanSpec { rule: RULE, checksum: false, trust: self.trust, exclude };
+        let spec = ScanSpec {
+            rule: RULE,
+            checksum: false,
+            trust: self.trust,
+            exclude,
+            extent: Extent::Whole,
+        };
         let memory = Memory::new(&self.manifests(), &spec).unwrap();
         Memory { racy_secs: self.racy_secs, ..memory }
     }
@@ -320,7 +327,8 @@ fn a_scan_that_is_broken_off_leaves_the_old_manifest() {
     fs::create_dir(desk.tree().join("0/new")).unwrap();
     let root = Root::open(&desk.tree(), false).unwrap().unwrap();
     let filter = Filter::new(&["*.skip"]).unwrap();
-    let scan = Scan { side: desk.side, rule: RULE, checksum: false, filter, run: RunId(2) };
+    let scan =
+        Scan { side: desk.side, rule: RULE, checksum: false, filter, listed: None, run: RunId(2) };
     let mut shards = 0;
     cut(&root, &Arc::new(scan), Some(&desk.memory()), |_| {
         shards += 1;
@@ -350,7 +358,13 @@ fn a_place_that_is_not_safe_is_not_used() {
     fs::remove_file(desk.manifests()).unwrap();
     symlink(desk.tree(), desk.manifests().parent().unwrap().join("x")).unwrap();
     let exclude = List(Vec::new());
-    let spec = ScanSpec { rule: RULE, checksum: false, trust: Trust::Names, exclude };
+    let spec = ScanSpec {
+        rule: RULE,
+        checksum: false,
+        trust: Trust::Names,
+        exclude,
+        extent: Extent::Whole,
+    };
     let memory = Memory::new(&desk.dir.path().join("cache/x/inside"), &spec).unwrap();
     desk.scan(Some(&memory));
     assert_eq!(fs::read_dir(desk.tree().join("inside")).unwrap().count(), 0);

@@ -17,6 +17,7 @@ use crate::media::error::MediaError;
 use crate::media::failure::failure;
 use crate::media::filter::{BadPattern, Filter};
 use crate::media::group::{Heading, Scanner, channels, hold};
+use crate::media::listed::Listed;
 use crate::media::manifest::Memory;
 use crate::media::read;
 use crate::media::root::{Dirs, Root};
@@ -75,13 +76,14 @@ impl Tree {
     }
 
     /// What a scan of it has to do.
-    pub fn scan(&self, spec: &ScanSpec) -> Result<Scan, BadPattern> {
+    pub fn scan(&self, spec: &ScanSpec, listed: Option<Listed>) -> Result<Scan, BadPattern> {
         let patterns: Vec<&[u8]> = spec.exclude.0.iter().map(|blob| &blob.0[..]).collect();
         Ok(Scan {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
             filter: Filter::new(&patterns)?,
+            listed,
             run: self.run,
         })
     }
@@ -113,8 +115,8 @@ impl Workers {
         Workers { tree, tasks }
     }
 
-    fn scan(&self, spec: &ScanSpec) -> Result<Scanner, MediaError> {
-        let (tree, scan) = (self.tree.clone(), Arc::new(self.tree.scan(spec)?));
+    fn scan(&self, spec: &ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
+        let (tree, scan) = (self.tree.clone(), Arc::new(self.tree.scan(spec, listed.cloned())?));
         let memory = self.tree.memory(spec);
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(SHARDS_ON_THEIR_WAY_MAX);
@@ -212,9 +214,13 @@ impl Session for Local {
         Ability { whole_secs: false, delta: true, parts: true, remote: false, lanes: LOCAL_LANES }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(
+        &mut self,
+        spec: ScanSpec,
+        listed: Option<&Listed>,
+    ) -> Result<Scanner, MediaError> {
         match &self.workers {
-            Some(workers) => workers.scan(&spec),
+            Some(workers) => workers.scan(&spec, listed),
             None => Ok(scan_nothing().await),
         }
     }

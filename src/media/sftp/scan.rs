@@ -12,7 +12,8 @@ use tokio::sync::mpsc;
 
 use super::client::SftpError;
 use super::session::Tree;
-use super::source;
+use super::{named, source};
+use crate::media::listed::{Listed, Visit};
 use crate::media::scan::Scan;
 use crate::media::shard::{Cutter, Shard};
 use crate::wire::bounded::Blob;
@@ -31,23 +32,24 @@ const NODES_AHEAD_MAX: usize = 16;
 
 /// A directory in the order of the walk.
 enum Pending {
-    Waiting(RelPath, Option<Meta>),
+    Waiting(RelPath, Option<Meta>, Visit),
     Started(u64),
     Listed(Box<Directory>),
 }
 
 /// A directory and those in it, with what the listing tells of them.
-struct Listed {
+struct Looked {
     directory: Directory,
-    dirs: Vec<(RelPath, Option<Meta>)>,
+    dirs: Vec<(RelPath, Option<Meta>, Visit)>,
 }
 
-type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Listed, SftpError>)>>;
+type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Looked, SftpError>)>>;
 
 /// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
 pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shard>>) {
     let mut cutter = Cutter::new(scan.side, scan.rule);
-    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None)]);
+    let visit = scan.listed.as_ref().map_or(Visit::EVERYTHING, Listed::root);
+    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None, visit)]);
     let mut listing = Listing::new();
     let mut number = 0;
     while !order.is_empty() {
@@ -66,13 +68,13 @@ pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shar
             }
             None => {}
         }
-        let Some((id, Ok(Listed { directory, dirs }))) = listing.next().await else { return };
+        let Some((id, Ok(Looked { directory, dirs }))) = listing.next().await else { return };
         let started = |pending: &Pending| matches!(pending, Pending::Started(at) if *at == id);
         let Some(at) = order.iter().position(started) else { return };
         order[at] = Pending::Listed(Box::new(directory));
         // Those in it come next in the order, and are listed ahead like all others.
-        for (path, meta) in dirs.into_iter().rev() {
-            order.insert(at + 1, Pending::Waiting(path, meta));
+        for (path, meta, visit) in dirs.into_iter().rev() {
+            order.insert(at + 1, Pending::Waiting(path, meta, visit));
         }
     }
     if let Some(shard) = cutter.end()
@@ -96,10 +98,10 @@ fn start<'a>(
         return;
     }
     for pending in order.iter_mut().take(AHEAD_MAX) {
-        let Pending::Waiting(path, meta) = pending else { continue };
+        let Pending::Waiting(path, meta, visit) = pending else { continue };
         *number += 1;
-        let (path, meta, id) = (path.clone(), *meta, *number);
-        listing.push(Box::pin(async move { (id, list(tree, scan, path, meta).await) }));
+        let (path, meta, visit, id) = (path.clone(), *meta, *visit, *number);
+        listing.push(Box::pin(async move { (id, list(tree, scan, path, meta, visit).await) }));
         *pending = Pending::Started(id);
         if listing.len() >= LISTED_AT_ONCE_MAX {
             return;
@@ -125,8 +127,9 @@ async fn list(
     scan: &Scan,
     path: RelPath,
     meta: Option<Meta>,
-) -> Result<Listed, SftpError> {
-    let mut listed = Listed {
+    visit: Visit,
+) -> Result<Looked, SftpError> {
+    let mut listed = Looked {
         directory: Directory {
             path: path.clone(),
             meta: None,
@@ -146,9 +149,12 @@ async fn list(
     };
     let names = match meta {
         Ok(meta) => {
-            let names = read_names(tree, &path).await;
+            let names = match visit.content {
+                true => read_names(tree, &path).await,
+                false => Ok(Vec::new()),
+            };
             if names.is_ok() {
-                listed.directory.meta = Some(scan.meta(meta));
+                listed.directory.meta = Some(named::meta(scan, &path, meta));
             }
             names
         }
@@ -163,7 +169,9 @@ async fn list(
             return Ok(listed);
         }
     };
-    let candidates = admit(scan, &mut listed, names);
+    let mut candidates = admit(scan, &mut listed, names);
+    named::add(tree, scan, &visit, &mut listed.directory, &mut candidates).await?;
+    let mut dirs = Vec::new();
     let looking: Vec<BoxFuture<'_, _>> =
         candidates.iter().map(|(_, path, attrs)| node(tree, scan, path, attrs).boxed()).collect();
     let nodes: Vec<_> = stream::iter(looking).buffered(NODES_AHEAD_MAX).collect().await;
@@ -171,7 +179,7 @@ async fn list(
         match node {
             Ok(node) => {
                 if node == Node::Dir {
-                    listed.dirs.push((path, Some(meta_of(&attrs))));
+                    dirs.push((name.clone(), path, meta_of(&attrs)));
                 }
                 listed.directory.entries.push(Entry { name, node });
             }
@@ -180,7 +188,8 @@ async fn list(
         }
     }
     listed.directory.entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    listed.dirs.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    dirs.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+    listed.dirs = named::visits(scan, &visit, dirs);
     Ok(listed)
 }
 
@@ -199,7 +208,7 @@ async fn read_names(tree: &Tree, path: &RelPath) -> Result<Vec<NameEntry>, SftpE
 }
 
 /// The names that belong to the tree, checked: a server may send anything.
-fn admit(scan: &Scan, listed: &mut Listed, names: Vec<NameEntry>) -> Vec<(Name, RelPath, Attrs)> {
+fn admit(scan: &Scan, listed: &mut Looked, names: Vec<NameEntry>) -> Vec<(Name, RelPath, Attrs)> {
     let directory = &mut listed.directory;
     let mut admitted = Vec::new();
     for NameEntry { name: bytes, attrs } in names {
@@ -222,7 +231,7 @@ fn admit(scan: &Scan, listed: &mut Listed, names: Vec<NameEntry>) -> Vec<(Name, 
     admitted
 }
 
-fn kind(attrs: &Attrs) -> u32 {
+pub(super) fn kind(attrs: &Attrs) -> u32 {
     attrs.mode.unwrap_or_default() & 0o170_000
 }
 

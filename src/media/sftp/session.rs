@@ -13,6 +13,7 @@ use crate::media::error::MediaError;
 use crate::media::filter::Filter;
 use crate::media::group::{Scanner, channels, hold};
 use crate::media::helper::stream::Opening;
+use crate::media::listed::Listed;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
 use crate::media::session::{
@@ -194,7 +195,11 @@ impl Session for Sftp {
         }
     }
 
-    async fn scan(&mut self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(
+        &mut self,
+        spec: ScanSpec,
+        listed: Option<&Listed>,
+    ) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
@@ -204,6 +209,7 @@ impl Session for Sftp {
             rule: spec.rule,
             checksum: spec.checksum,
             filter: Filter::new(&patterns)?,
+            listed: listed.cloned(),
             run: self.run,
         };
         let (scanner, ends) = channels();

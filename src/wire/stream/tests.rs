@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::bounded::Blob;
-use super::super::message::{Level, Op, Side, Trust};
+use super::super::message::{Extent, Level, Op, Side, Trust};
 use super::super::path::Name;
 use super::super::tree::{
     DirectoryPart, Entry, FailureKind, MetaRule, Mtime, Node, OwnerRule, Problem, RunId,
@@ -94,11 +94,13 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
                 run: RunId(5),
                 lane: 3
             }),
+            Request::Names(Blob(vec![7; 100_000])),
             Request::Scan(ScanSpec {
                 rule,
                 checksum: true,
                 trust: Trust::QuietFiles { secs: 7 },
-                exclude: List(vec![Blob(b"*.tmp".to_vec())])
+                exclude: List(vec![Blob(b"*.tmp".to_vec())]),
+                extent: Extent::Listed { recursive: true },
             }),
             Request::Verdict(Verdict { level: Level::Group, index: 4, take: false }),
             Request::Store(Store::Abort),
@@ -286,7 +288,13 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
     let store = |store| Request::Store(store);
     let requests = vec![
         Request::Open(open),
-        Request::Scan(ScanSpec { rule, checksum: true, trust: Trust::Names, exclude }),
+        Request::Scan(ScanSpec {
+            rule,
+            checksum: true,
+            trust: Trust::Names,
+            exclude,
+            extent: Extent::Whole,
+        }),
         Request::Verdict(Verdict { level: Level::Group, index: 1, take: true }),
         Request::Read(Job {
             ticket: 1,

@@ -192,7 +192,7 @@ fn source(
         Request::Verdict(Verdict { level: Level::Group, .. }) => shard(scan()),
         Request::Verdict(Verdict { level: Level::Shard, .. }) => taken(),
         Request::Read(job) => read(job.ticket),
-        Request::Store(_) | Request::Call(_) => Vec::new(),
+        Request::Names(_) | Request::Store(_) | Request::Call(_) => Vec::new(),
     }))
 }
 
@@ -385,7 +385,7 @@ fn in_parts(lie: impl Fn(u32, &mut PartHead, &mut Digest) + Send + Sync + 'stati
             let failure = Failure::new(FailureKind::Changed, "no");
             vec![Say::Reply(Reply::Piece(Piece::Failed { ticket: *ticket, failure }))]
         }
-        Request::Store(_) | Request::Call(_) => Vec::new(),
+        Request::Names(_) | Request::Store(_) | Request::Call(_) => Vec::new(),
     }))
 }
 
