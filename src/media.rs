@@ -57,6 +57,7 @@ mod error;
 mod failure;
 pub mod filter;
 mod group;
+mod hard_links;
 pub mod helper;
 mod listed;
 pub mod manifest;

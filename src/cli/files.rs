@@ -86,6 +86,12 @@ pub(super) struct Arguments {
     /// Accepted: recursive, with symlinks, modes, times and owners, it is always so
     #[arg(short, long)]
     archive: bool,
+    /// Keep hard links: what is one file under several names in SRC is one in DEST
+    ///
+    /// Every directory is then listed in every pass. Not out of SRC over SFTP, which does not tell
+    /// them.
+    #[arg(short = 'H', long)]
+    hard_links: bool,
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
@@ -183,6 +189,7 @@ async fn mirror(
         delete: arguments.delete,
         max_delete: arguments.max_delete,
         exclude,
+        hard_links: arguments.hard_links,
         listed,
         checksum: arguments.checksum,
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
@@ -226,6 +233,7 @@ fn exit_for(error: &MediaError) -> Exit {
         | MediaError::Overlap { .. }
         | MediaError::NoHelper { .. }
         | MediaError::SftpUser { .. }
+        | MediaError::NoLinks { .. }
         | MediaError::UnknownOwner { .. } => Exit::Usage,
         MediaError::SourceEmpty
         | MediaError::Root { .. }

@@ -1,6 +1,8 @@
 //! Compares a directory of the source with that of the target and says what is to be done. Pure:
 //! two listings in, a plan out; nothing is looked at or touched.
 
+pub(crate) mod hard_link;
+
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -31,6 +33,12 @@ pub(crate) struct Plan {
     /// Makes room for directories; symlinks, modes and times of what is in it.
     pub ops: Vec<Op>,
     pub files: Vec<Transfer>,
+    /// Names, and the first name of the file that each is one of. For the end of the pass.
+    pub hard_links: Vec<(RelPath, RelPath)>,
+    /// The same, of names that are as they should be if the first name of the file is.
+    pub likely_links: Vec<(RelPath, RelPath)>,
+    /// First names of files that other names on the target cannot be links to.
+    pub new_firsts: Vec<RelPath>,
     /// The directory's own mode and time, for when all that is in it is there.
     pub last: Option<Op>,
     /// Something makes room for a directory: nothing later may be done before that.
@@ -101,7 +109,11 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
             (None, Some(Entry { node: Node::Dir, .. })) => removes |= delete,
             (
                 None,
-                Some(Entry { node: Node::File { .. } | Node::Link { .. } | Node::Special, .. }),
+                Some(Entry {
+                    node:
+                        Node::File { .. } | Node::HardLink { .. } | Node::Link { .. } | Node::Special,
+                    ..
+                }),
             ) => {
                 if delete {
                     removes = true;
@@ -127,7 +139,7 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
     if differs.any() {
         plan.changes.push(change(&source.path, NodeKind::Dir, Action::Adjust(differs), None));
     }
-    if removes || !plan.conflicts.is_empty() {
+    if removes || !plan.conflicts.is_empty() || !plan.hard_links.is_empty() {
         // In front of what is removed in it, because removals are done backwards.
         plan.deletions.insert(0, Deletion::Restore(source.path.clone(), wanted));
     }
@@ -151,11 +163,14 @@ pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
     } else {
         Op::SetDir { path: path.clone(), meta }
     });
+    if !plan.hard_links.is_empty() {
+        plan.deletions.push(Deletion::Restore(path.clone(), meta));
+    }
     plan
 }
 
 /// Whether its owner can do everything in a directory.
-fn is_usable(meta: Meta) -> bool {
+pub(crate) fn is_usable(meta: Meta) -> bool {
     meta.mode & 0o700 == 0o700
 }
 
@@ -176,7 +191,8 @@ pub(crate) fn target_only(target: &Directory, delete: bool) -> Plan {
 
 /// Looks whether an earlier run has left a part of the file that was just planned.
 fn resume(plan: &mut Plan, source: &Entry, target: &Directory, rules: &Rules) {
-    let Entry { name, node: Node::File { size, meta, .. } } = source else { return };
+    let Entry { name, node } = source;
+    let (Node::File { size, meta, .. } | Node::HardLink { size, meta, .. }) = node else { return };
     if target.leftovers.is_empty() || !rules.delta {
         return;
     }
@@ -223,7 +239,18 @@ fn merge<'a>(
 fn entry(plan: &mut Plan, path: RelPath, source: &Node, target: Option<&Node>, rules: &Rules) {
     match source {
         Node::File { size, meta, content } => {
-            file(plan, path, (*size, *meta, *content), target, rules);
+            file(plan, path, source, (*size, *meta, *content), target, rules);
+        }
+        Node::HardLink { first: Some(first), .. } if *first != path => {
+            hard_link::link(plan, path, first, source, target);
+        }
+        Node::HardLink { size, meta, content, .. } => {
+            let (planned, first) = (plan.files.len(), path.clone());
+            file(plan, path, source, (*size, *meta, *content), target, rules);
+            let is_linked = matches!(target, Some(Node::HardLink { .. }));
+            if !is_linked || plan.files.len() > planned {
+                plan.new_firsts.push(first);
+            }
         }
         Node::Link { meta, text } => {
             let op = Op::Link { path: path.clone(), meta: *meta, text: text.clone() };
@@ -240,13 +267,17 @@ fn entry(plan: &mut Plan, path: RelPath, source: &Node, target: Option<&Node>, r
 fn file(
     plan: &mut Plan,
     path: RelPath,
+    source: &Node,
     (size, meta, content): (u64, Meta, Option<Digest>),
     target: Option<&Node>,
     rules: &Rules,
 ) {
     let new = Transfer { path: path.clone(), size, basis: None };
     match target {
-        Some(Node::File { size: old_size, meta: old_meta, content: old_content }) => {
+        Some(
+            old @ (Node::File { size: old_size, meta: old_meta, content: old_content }
+            | Node::HardLink { size: old_size, meta: old_meta, content: old_content, .. }),
+        ) => {
             let mut differs = meta_differs(meta, *old_meta);
             differs.size = size != *old_size;
             let transfer = match (content, old_content) {
@@ -256,7 +287,11 @@ fn file(
                 }
                 (Some(_) | None, _) => differs.size || differs.time,
             };
-            if transfer {
+            let broken = hard_link::is_to_be_broken(&path, source, old);
+            if broken {
+                differs = hard_link::broken(differs);
+            }
+            if transfer || broken {
                 let delta = rules.delta
                     && size >= delta::FILE_BYTES_MIN
                     && *old_size >= delta::FILE_BYTES_MIN;
@@ -307,7 +342,7 @@ fn link(
             plan.changes.push(change(Action::Create));
             plan.conflicts.push(Conflict::Link(op));
         }
-        Some(Node::File { .. } | Node::Special) | None => {
+        Some(Node::File { .. } | Node::HardLink { .. } | Node::Special) | None => {
             plan.changes.push(change(Action::Create));
             plan.ops.push(op);
         }
@@ -317,7 +352,7 @@ fn link(
 fn dir(plan: &mut Plan, path: RelPath, target: Option<&Node>) {
     match target {
         Some(Node::Dir) => return,
-        Some(Node::File { .. } | Node::Link { .. } | Node::Special) => {
+        Some(Node::File { .. } | Node::HardLink { .. } | Node::Link { .. } | Node::Special) => {
             plan.ops.push(Op::Remove { path: path.clone() });
             plan.clears = true;
         }

@@ -296,6 +296,7 @@ fn helper_does_not_run(error: &MediaError) -> bool {
         | MediaError::Silent { .. }
         | MediaError::Lacking { .. }
         | MediaError::SftpUser { .. }
+        | MediaError::NoLinks { .. }
         | MediaError::NoHelper { .. }
         | MediaError::UnknownOwner { .. }
         | MediaError::Thread(_) => false,

@@ -147,7 +147,7 @@ impl From<&Node> for Kind {
         match node {
             Node::Dir => Kind::Dir,
             Node::Link { .. } => Kind::Link,
-            Node::File { .. } | Node::Special => Kind::Other,
+            Node::File { .. } | Node::HardLink { .. } | Node::Special => Kind::Other,
         }
     }
 }

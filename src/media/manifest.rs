@@ -62,10 +62,12 @@ pub fn directories_in(block: &[u8]) -> Option<u64> {
 }
 
 impl Memory {
-    /// For a scan as `spec` says; `None` for one that reads contents, trusts nothing or looks at a
-    /// part of the tree only.
+    /// For a scan as `spec` says; `None` for one that reads contents, trusts nothing, looks at a
+    /// part of the tree only or for hard links.
     pub fn new(dir: &Path, spec: &ScanSpec) -> Option<Self> {
-        if spec.checksum || spec.trust == Trust::Nothing || spec.extent != Extent::Whole {
+        let part = spec.extent != Extent::Whole;
+        // Which names are of one file is only known to a walk that meets them all.
+        if spec.checksum || spec.trust == Trust::Nothing || part || spec.hard_links {
             return None;
         }
         let ScanSpec { rule, exclude, trust, .. } = spec.clone();

@@ -25,6 +25,8 @@ pub struct Options {
     pub exclude: Vec<Vec<u8>>,
     /// Only what is listed here, of both sides.
     pub listed: Option<Listed>,
+    /// What is one file under several names on the source is one on the target.
+    pub hard_links: bool,
     /// Compare contents by hash instead of by size and time.
     pub checksum: bool,
     /// Do not look at files that had not changed for so long when they were last looked at, where

@@ -1,6 +1,7 @@
 //! A pass under way: each pair of directories compared, what differs carried out in batches, and
 //! what must come last kept for the end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::batch::{Batch, Hands, UnderWay};
@@ -10,6 +11,7 @@ use super::compare::{self, Conflict, Deletion, Plan, Rules};
 use super::deletions::Deletions;
 use super::ending;
 use super::error::MediaError;
+use super::hard_links::HardLinks;
 use super::listed::Scope;
 use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
@@ -42,6 +44,11 @@ pub(super) struct Pass<'a> {
     pub trail: Trail,
     /// Directories whose mode would keep us out, for the end.
     pub locked: Vec<Op>,
+    /// Names of files that have others, for the end.
+    pub hard_links: HardLinks,
+    /// First names of such files that were not there, or were other files.
+    /// Only where the target does not tell which names are of one file.
+    pub new_firsts: Option<HashSet<RelPath>>,
 }
 
 impl Pass<'_> {
@@ -116,6 +123,7 @@ impl Pass<'_> {
         ending::refuse_too_many(&self.deletions, self.options, &self.board.stats())?;
         ending::delete(hands, &self.deletions, self.filtered).await?;
         ending::resolve(hands, self.conflicts).await?;
+        self.hard_links.make(hands).await?;
         ending::restore(hands, &self.deletions).await?;
         // They came the deepest first.
         let locked = hands.send_ops(self.locked).await?;
@@ -154,6 +162,7 @@ impl Pass<'_> {
             // Paths that came out of a scan can always be written down.
             let _ = self.deletions.push(deletion);
         }
+        self.put_off_links(&mut plan);
         for conflict in plan.conflicts.drain(..) {
             self.put_off(conflict);
         }
@@ -171,12 +180,18 @@ impl Pass<'_> {
                 self.see_target(&target);
                 let delete = self.rules.delete && !self.is_protected(&source.path);
                 let delete = delete && self.holds_all(&source.path).0;
-                let plan = compare::both(&source, &target, &Rules { delete, ..self.rules });
+                let mut plan = compare::both(&source, &target, &Rules { delete, ..self.rules });
+                if let (Some(meta), Some(new)) = (source.meta, &mut self.new_firsts) {
+                    compare::hard_link::settle(&mut plan, &source.path, meta, new);
+                }
                 self.spare_root(&source.path, plan)
             }
             Pair::Source(source) => {
                 self.see_source(&source);
-                let plan = compare::source_only(&source, &self.rules);
+                let mut plan = compare::source_only(&source, &self.rules);
+                if let Some(new) = &mut self.new_firsts {
+                    new.extend(plan.new_firsts.drain(..));
+                }
                 self.spare_root(&source.path, plan)
             }
             Pair::Target(target) => {
@@ -203,6 +218,23 @@ impl Pass<'_> {
             plan.changes.retain(|change| !change.path.is_root());
         }
         plan
+    }
+
+    /// Keeps the hard links of a directory for the end of the pass, when it may have a mode that
+    /// would keep us out.
+    fn put_off_links(&mut self, plan: &mut Plan) {
+        let links = std::mem::take(&mut plan.hard_links);
+        if links.is_empty() {
+            return;
+        }
+        if let Some(Deletion::Restore(path, meta)) = plan.deletions.first()
+            && !compare::is_usable(*meta)
+        {
+            self.hard_links.enter(path.clone(), *meta);
+        }
+        for (path, first) in links {
+            self.hard_links.push_link(path, first);
+        }
     }
 
     /// Keeps a conflict for the end of the pass, while there is room.
@@ -236,7 +268,7 @@ impl Pass<'_> {
         let (mut files, mut bytes) = (0, 0_u64);
         for entry in &directory.entries {
             match entry.node {
-                Node::File { size, .. } => {
+                Node::File { size, .. } | Node::HardLink { size, .. } => {
                     files += 1;
                     bytes = bytes.saturating_add(size);
                 }

@@ -4,11 +4,13 @@
 
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::failure::failure;
 use super::filter::Filter;
+use super::hard_links::{FirstNames, Inode};
 use super::listed::Listed;
 use super::manifest::Fresh;
 use super::manifest::confirm::Remembered;
@@ -38,6 +40,8 @@ pub(crate) struct Scan {
     pub filter: Filter,
     /// Only this is looked at.
     pub listed: Option<Listed>,
+    /// Hard links are told.
+    pub links: Option<Arc<FirstNames>>,
     pub run: RunId,
 }
 
@@ -267,6 +271,9 @@ fn visit(
     directory.meta = Some(scan.meta(stat.meta));
     let mut found = list(root, scan, &fd, &mut directory);
     found.sort_unstable_by(|one, other| one.entry.name.cmp(&other.entry.name));
+    if let Some(links) = &scan.links {
+        links.see(&path, &mut found);
+    }
     let certain = directory.leftovers.is_empty() && directory.problems.is_empty();
     let record = match fresh {
         Some(fresh) if certain => fresh.record(&stat, &found),
@@ -319,7 +326,9 @@ pub(super) fn list(
         match directory.path.join(&name) {
             Err(_) => directory.problems.push(unusable(&directory.path, bytes)),
             Ok(path) => match node(root, scan, fd, &path, &name, is_dir) {
-                Ok((node, mark)) => found.push(Found { entry: Entry { name, node }, mark }),
+                Ok((node, mark, inode)) => {
+                    found.push(Found { entry: Entry { name, node }, mark, inode });
+                }
                 Err(failure) => directory.problems.push(Problem { path, failure }),
             },
         }
@@ -350,19 +359,20 @@ pub(super) fn node(
     path: &RelPath,
     name: &Name,
     is_dir: bool,
-) -> Result<(Node, Option<Mark>), Failure> {
+) -> Result<(Node, Option<Mark>, Option<Inode>), Failure> {
     if is_dir {
-        return Ok((Node::Dir, None));
+        return Ok((Node::Dir, None, None));
     }
     let stat = stat_at(fd, name.as_bytes()).map_err(|error| failure("look at it", error))?;
-    let Stat { kind, size, meta, .. } = stat;
+    let Stat { kind, size, meta, device, inode: number, links, .. } = stat;
+    let inode = Some(Inode { device, number, links });
     let (meta, mark) = (scan.meta(meta), Some(Mark::new(&stat)));
     match kind {
         StatKind::File if scan.checksum => {
             let content = Some(digest_of(root, path)?);
-            Ok((Node::File { size, meta, content }, mark))
+            Ok((Node::File { size, meta, content }, mark, inode))
         }
-        StatKind::File => Ok((Node::File { size, meta, content: None }, mark)),
+        StatKind::File => Ok((Node::File { size, meta, content: None }, mark, inode)),
         StatKind::Link => {
             let text = rustix::fs::readlinkat(fd, name.as_bytes(), Vec::new())
                 .map_err(|error| failure("read the symlink", error))?
@@ -370,9 +380,9 @@ pub(super) fn node(
             if text.len() > LINK_BYTES_MAX {
                 return Err(Failure::new(FailureKind::Other, "the symlink's text is too long"));
             }
-            Ok((Node::Link { meta, text: Blob(text) }, mark))
+            Ok((Node::Link { meta, text: Blob(text) }, mark, None))
         }
-        StatKind::Dir => Ok((Node::Dir, None)),
-        StatKind::Special => Ok((Node::Special, None)),
+        StatKind::Dir => Ok((Node::Dir, None, None)),
+        StatKind::Special => Ok((Node::Special, None, None)),
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Ability {
     pub delta: bool,
     /// Large files can come or go in parts, over several lanes.
     pub parts: bool,
+    /// It can tell which names are of the same file.
+    pub tells_links: bool,
     /// It is another machine.
     pub remote: bool,
     /// How many lanes make sense.

@@ -1,6 +1,7 @@
 //! The coordinator of a pass: opens both sides, walks both scans in step, has each difference
 //! carried out, and removes at the end what is too much.
 
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use super::endpoint::Endpoint;
 use super::error::MediaError;
 use super::filter::Filter;
 use super::group::Scanner;
+use super::hard_links::HardLinks;
 use super::listed::{Listed, Scope};
 use super::merge::Merge;
 use super::options::{Options, Outcome};
@@ -96,6 +98,9 @@ async fn mirror(
     board: &Board<'_>,
 ) -> Result<(), MediaError> {
     let (source, target) = (from.ability(), to.ability());
+    if options.hard_links && !source.tells_links {
+        return Err(MediaError::NoLinks { host: from.link().host.clone() });
+    }
     let rule = MetaRule { whole_secs: source.whole_secs || target.whole_secs, owner };
     let (of_source, of_target) = scan_both(&mut *from, &mut *to, options, rule).await?;
     let merge = Merge::new(of_source, of_target);
@@ -117,6 +122,8 @@ async fn mirror(
         conflicts: Vec::new(),
         trail: Trail::default(),
         locked: Vec::new(),
+        hard_links: HardLinks::default(),
+        new_firsts: (!target.tells_links).then(HashSet::new),
     };
     if options.dry_run {
         return pass.tell(merge).await;
@@ -166,8 +173,16 @@ async fn scan_both(
         None => Trust::Names,
     };
     let listed = options.listed.as_ref();
+    let hard_links = options.hard_links;
     let extent = listed.map_or(Extent::Whole, Listed::extent);
-    let spec = ScanSpec { rule, checksum: options.checksum, trust, exclude: List(exclude), extent };
+    let spec = ScanSpec {
+        rule,
+        checksum: options.checksum,
+        trust,
+        exclude: List(exclude),
+        extent,
+        hard_links,
+    };
     let of_source = from.scan(spec.clone(), listed).await?;
     // Owners are mapped on the way; what lies on the target is taken as it is.
     let owner = match rule.owner {

@@ -93,6 +93,8 @@ pub struct ScanSpec {
     /// Patterns as in `--exclude`.
     pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
     pub extent: Extent,
+    /// Tell which names are of the same file.
+    pub hard_links: bool,
 }
 
 /// How much of a tree is scanned.
@@ -331,6 +333,11 @@ pub enum Op {
         path: RelPath,
         name: Name,
     },
+    /// Makes `path` another name of the file at `first`.
+    HardLink {
+        path: RelPath,
+        first: RelPath,
+    },
 }
 
 impl Op {
@@ -344,7 +351,8 @@ impl Op {
             | Op::SetDirTime { path, .. }
             | Op::Remove { path }
             | Op::RemoveDir { path }
-            | Op::Sweep { path, .. } => path,
+            | Op::Sweep { path, .. }
+            | Op::HardLink { path, .. } => path,
         }
     }
 }

@@ -153,6 +153,7 @@ impl Session for Helper {
             whole_secs: false,
             delta: true,
             parts: true,
+            tells_links: true,
             remote: true,
             lanes: lanes_to(&*self.host, self.connections),
         }

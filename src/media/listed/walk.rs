@@ -9,6 +9,7 @@ use rustix::fs::RawDir;
 
 use super::{Listed, Missing, Visit};
 use crate::media::failure::failure;
+use crate::media::manifest::format::Found;
 use crate::media::root::{Root, StatKind, stat_at, stat_open};
 use crate::media::scan::{KEPT_OPEN_MAX, LIST_BUFFER_BYTES, Scan, list, node, open_child};
 use crate::media::temp;
@@ -125,13 +126,18 @@ impl Walk<'_> {
         let meta = self.scan.meta(stat.meta);
         let meta = if path.is_root() { self.listed.root_meta(meta) } else { meta };
         directory.meta = Some(meta);
-        if visit.content {
-            let found = list(self.root, self.scan, &fd, &mut directory);
-            directory.entries = found.into_iter().map(|found| found.entry).collect();
-        } else if self.scan.side == Side::Target {
+        let mut found = match visit.content {
+            true => list(self.root, self.scan, &fd, &mut directory),
+            false => Vec::new(),
+        };
+        if !visit.content && self.scan.side == Side::Target {
             self.leftovers(&fd, &mut directory);
         }
-        self.named(&fd, &visit, &mut directory);
+        self.named(&fd, &visit, &mut found, &mut directory);
+        if let Some(links) = &self.scan.links {
+            links.see(&path, &mut found);
+        }
+        directory.entries = found.into_iter().map(|found| found.entry).collect();
         let dirs = directory.entries.iter().filter(|entry| entry.node == Node::Dir);
         let dirs = dirs.map(|entry| entry.name.clone());
         let mut dirs = self.listed.visits(&visit, dirs, |name| name);
@@ -141,12 +147,12 @@ impl Walk<'_> {
     }
 
     /// Adds the listed names to what was found by listing.
-    fn named(&self, fd: &OwnedFd, visit: &Visit, directory: &mut Directory) {
-        directory.entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    fn named(&self, fd: &OwnedFd, visit: &Visit, all: &mut Vec<Found>, directory: &mut Directory) {
+        all.sort_unstable_by(|one, other| one.entry.name.cmp(&other.entry.name));
         let mut missing = Missing::default();
         let mut more = Vec::new();
         {
-            let mut found = directory.entries.iter().peekable();
+            let mut found = all.iter().map(|found| &found.entry).peekable();
             for (name, at) in self.listed.names(visit) {
                 while found.next_if(|entry| entry.name < name).is_some() {}
                 match found.next_if(|entry| entry.name == name) {
@@ -165,12 +171,12 @@ impl Walk<'_> {
             // The list has no longer paths.
             let Ok(path) = directory.path.join(&name) else { continue };
             match self.look(fd, &path, &name, at, &mut missing) {
-                Ok(Some(node)) => directory.entries.push(Entry { name, node }),
+                Ok(Some(found)) => all.push(found),
                 Ok(None) => {}
                 Err(failure) => directory.problems.push(Problem { path, failure }),
             }
         }
-        directory.entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        all.sort_unstable_by(|one, other| one.entry.name.cmp(&other.entry.name));
         directory.problems.extend(missing.problems(&directory.path));
     }
 
@@ -181,33 +187,32 @@ impl Walk<'_> {
         name: &Name,
         at: At,
         missing: &mut Missing,
-    ) -> Result<Option<Node>, Failure> {
+    ) -> Result<Option<Found>, Failure> {
         if temp::is_ours(name.as_bytes()) {
             return match self.scan.side {
                 Side::Source => Err(Failure::new(FailureKind::Other, "a temporary file: skipped")),
                 Side::Target => Ok(None),
             };
         }
-        let node = node(self.root, self.scan, fd, path, name, false);
-        let excluded =
-            |node: &Node| !self.listed.admits(at, path, *node == Node::Dir, &self.scan.filter);
-        if node.as_ref().is_ok_and(|(node, _)| excluded(node)) {
-            return Ok(None);
-        }
-        match (self.scan.side, node) {
-            (Side::Source, Ok((node, _))) => {
-                let wanted = self.listed.found(at, path, (&node).into(), missing);
-                Ok(wanted.then_some(node))
-            }
-            (Side::Target, Ok((node, _))) => Ok(Some(node)),
+        let looked = node(self.root, self.scan, fd, path, name, false);
+        let (node, mark, inode) = match (self.scan.side, looked) {
+            (_, Ok(looked)) => looked,
             (side, Err(Failure { kind: FailureKind::Vanished, .. })) => {
                 if side == Side::Source {
                     self.listed.missing(at, path, missing);
                 }
-                Ok(None)
+                return Ok(None);
             }
-            (_, Err(failure)) => Err(failure),
-        }
+            (_, Err(failure)) => return Err(failure),
+        };
+        let admitted = self.listed.admits(at, path, node == Node::Dir, &self.scan.filter);
+        let wanted = admitted
+            && match self.scan.side {
+                Side::Source => self.listed.found(at, path, (&node).into(), missing),
+                Side::Target => true,
+            };
+        let entry = Entry { name: name.clone(), node };
+        Ok(wanted.then_some(Found { entry, mark, inode }))
     }
 
     /// What an earlier run left in a directory that is not listed.

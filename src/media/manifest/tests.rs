@@ -74,6 +74,7 @@ impl Desk {
             checksum: false,
             filter: Filter::new(&["*.skip"]).unwrap(),
             listed: None,
+            links: None,
             run: RunId(1),
         };
         let (mut shards, mut ended) = (Vec::new(), false);
@@ -98,6 +99,7 @@ impl Desk {
             trust: self.trust,
             exclude,
             extent: Extent::Whole,
+            hard_links: false,
         };
         let memory = Memory::new(&self.manifests(), &spec).unwrap();
         Memory { racy_secs: self.racy_secs, ..memory }
@@ -327,8 +329,15 @@ fn a_scan_that_is_broken_off_leaves_the_old_manifest() {
     fs::create_dir(desk.tree().join("0/new")).unwrap();
     let root = Root::open(&desk.tree(), false).unwrap().unwrap();
     let filter = Filter::new(&["*.skip"]).unwrap();
-    let scan =
-        Scan { side: desk.side, rule: RULE, checksum: false, filter, listed: None, run: RunId(2) };
+    let scan = Scan {
+        side: desk.side,
+        rule: RULE,
+        checksum: false,
+        filter,
+        listed: None,
+        links: None,
+        run: RunId(2),
+    };
     let mut shards = 0;
     cut(&root, &Arc::new(scan), Some(&desk.memory()), |_| {
         shards += 1;
@@ -364,6 +373,7 @@ fn a_place_that_is_not_safe_is_not_used() {
         trust: Trust::Names,
         exclude,
         extent: Extent::Whole,
+        hard_links: false,
     };
     let memory = Memory::new(&desk.dir.path().join("cache/x/inside"), &spec).unwrap();
     desk.scan(Some(&memory));

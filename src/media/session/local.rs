@@ -84,6 +84,7 @@ impl Tree {
             checksum: spec.checksum,
             filter: Filter::new(&patterns)?,
             listed,
+            links: spec.hard_links.then(Arc::default),
             run: self.run,
         })
     }
@@ -211,7 +212,14 @@ impl Session for Local {
     }
 
     fn ability(&self) -> Ability {
-        Ability { whole_secs: false, delta: true, parts: true, remote: false, lanes: LOCAL_LANES }
+        Ability {
+            whole_secs: false,
+            delta: true,
+            parts: true,
+            tells_links: true,
+            remote: false,
+            lanes: LOCAL_LANES,
+        }
     }
 
     async fn scan(

@@ -74,6 +74,7 @@ impl Changer {
                 }
                 self.remove(&leftover).await
             }
+            Op::HardLink { path, first } => self.hard_link(path, first).await,
         }
     }
 
@@ -126,6 +127,22 @@ impl Changer {
             let _ = self.client().done(Request::Remove { path: temp }).await;
         }
         placed
+    }
+
+    async fn hard_link(&self, path: &RelPath, first: &RelPath) -> Result<(), Failure> {
+        if !self.client().offers("hardlink@openssh.com") {
+            return Err(Failure::new(FailureKind::Other, "the server makes no hard links"));
+        }
+        self.look(first, TYPE_FILE).await?;
+        let name = self.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+        let temp = self.tree.beside(path, &name);
+        let link = Request::HardLink { from: self.tree.full(first), to: temp.clone() };
+        self.client().done(link).await.map_err(|error| error.failure("link it"))?;
+        let rename = Request::PosixRename { from: temp.clone(), to: self.tree.full(path) };
+        let placed = self.client().done(rename).await;
+        // If it is a name of that file already, renaming leaves both.
+        let _ = self.client().done(Request::Remove { path: temp }).await;
+        placed.map_err(|error| error.failure("put it in place"))
     }
 
     /// Without the extension a symlink keeps the time and owner it was made with.

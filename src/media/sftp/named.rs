@@ -1,18 +1,20 @@
 //! Names of a list looked at over SFTP, one by one, instead of what a directory holds.
 
 use futures_util::FutureExt;
+use std::collections::BTreeSet;
+
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
 use super::client::SftpError;
-use super::scan::kind;
+use super::scan::{Candidate, kind};
 use super::session::Tree;
-use crate::media::listed::{Kind, Missing, Visit};
+use crate::media::listed::{Kind, Listed, Missing, Visit};
 use crate::media::scan::Scan;
 use crate::media::temp;
 use crate::wire::message::Side;
 use crate::wire::path::{Name, RelPath};
-use crate::wire::sftp::{Attrs, Request};
+use crate::wire::sftp::{Attrs, NameEntry, Request};
 use crate::wire::tree::{Directory, Meta, Problem};
 
 /// Names of one directory being looked at.
@@ -40,24 +42,40 @@ pub(super) fn visits(
     visits.into_iter().map(|((_, path, meta), visit)| (path, Some(meta), visit)).collect()
 }
 
+/// Whether a directory of which only names are wanted is listed all the same: only so it is told
+/// which files have other names.
+pub(super) fn lists(scan: &Scan, visit: &Visit) -> bool {
+    let names = |listed: &Listed| listed.names(visit).next().is_some();
+    scan.links.is_some() && scan.listed.as_ref().is_some_and(names)
+}
+
+/// What of `all` that is in a directory may be wanted.
+pub(super) fn only(scan: &Scan, visit: &Visit, mut all: Vec<NameEntry>) -> Vec<NameEntry> {
+    if let Some(listed) = scan.listed.as_ref().filter(|_| !visit.content) {
+        let names: BTreeSet<Name> = listed.names(visit).map(|(name, _)| name).collect();
+        all.retain(|entry| Name::new(&entry.name).is_ok_and(|name| names.contains(&name)));
+    }
+    all
+}
+
 /// Adds the listed names to what was found by listing. Fails only if the connection is lost.
 pub(super) async fn add(
     tree: &Tree,
     scan: &Scan,
     visit: &Visit,
     directory: &mut Directory,
-    candidates: &mut Vec<(Name, RelPath, Attrs)>,
+    candidates: &mut Vec<Candidate>,
 ) -> Result<(), SftpError> {
     let Some(listed) = &scan.listed else { return Ok(()) };
-    candidates.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+    candidates.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     let mut missing = Missing::default();
     let mut more = Vec::new();
     {
         let mut found = candidates.iter().peekable();
         for (name, at) in listed.names(visit) {
-            while found.next_if(|(found, ..)| *found < name).is_some() {}
-            match found.next_if(|(found, ..)| *found == name) {
-                Some((_, path, attrs)) if scan.side == Side::Source => {
+            while found.next_if(|found| found.name < name).is_some() {}
+            match found.next_if(|found| found.name == name) {
+                Some(Candidate { path, attrs, .. }) if scan.side == Side::Source => {
                     listed.found(at, path, kind_of(attrs), &mut missing);
                 }
                 Some(_) => {}
@@ -82,7 +100,7 @@ pub(super) async fn add(
                 let wanted =
                     scan.side == Side::Target || listed.found(at, &path, kind, &mut missing);
                 if wanted && listed.admits(at, &path, kind == Kind::Dir, &scan.filter) {
-                    candidates.push((name, path, attrs));
+                    candidates.push(Candidate { name, path, links: None, attrs });
                 }
             }
             Err(SftpError::Lost) => return Err(SftpError::Lost),

@@ -37,6 +37,15 @@ enum Pending {
     Listed(Box<Directory>),
 }
 
+/// A name that belongs to the tree.
+pub(super) struct Candidate {
+    pub name: Name,
+    pub path: RelPath,
+    /// How many names the file has, if that was told.
+    pub links: Option<u32>,
+    pub attrs: Attrs,
+}
+
 /// A directory and those in it, with what the listing tells of them.
 struct Looked {
     directory: Directory,
@@ -149,10 +158,11 @@ async fn list(
     };
     let names = match meta {
         Ok(meta) => {
-            let names = match visit.content {
+            let names = match visit.content || named::lists(scan, &visit) {
                 true => read_names(tree, &path).await,
                 false => Ok(Vec::new()),
             };
+            let names = names.map(|names| named::only(scan, &visit, names));
             if names.is_ok() {
                 listed.directory.meta = Some(named::meta(scan, &path, meta));
             }
@@ -173,9 +183,9 @@ async fn list(
     named::add(tree, scan, &visit, &mut listed.directory, &mut candidates).await?;
     let mut dirs = Vec::new();
     let looking: Vec<BoxFuture<'_, _>> =
-        candidates.iter().map(|(_, path, attrs)| node(tree, scan, path, attrs).boxed()).collect();
+        candidates.iter().map(|one| node(tree, scan, one).boxed()).collect();
     let nodes: Vec<_> = stream::iter(looking).buffered(NODES_AHEAD_MAX).collect().await;
-    for ((name, path, attrs), node) in candidates.into_iter().zip(nodes) {
+    for (Candidate { name, path, attrs, .. }, node) in candidates.into_iter().zip(nodes) {
         match node {
             Ok(node) => {
                 if node == Node::Dir {
@@ -208,10 +218,10 @@ async fn read_names(tree: &Tree, path: &RelPath) -> Result<Vec<NameEntry>, SftpE
 }
 
 /// The names that belong to the tree, checked: a server may send anything.
-fn admit(scan: &Scan, listed: &mut Looked, names: Vec<NameEntry>) -> Vec<(Name, RelPath, Attrs)> {
+fn admit(scan: &Scan, listed: &mut Looked, names: Vec<NameEntry>) -> Vec<Candidate> {
     let directory = &mut listed.directory;
     let mut admitted = Vec::new();
-    for NameEntry { name: bytes, attrs } in names {
+    for NameEntry { name: bytes, links, attrs } in names {
         if matches!(&bytes[..], b"." | b"..") {
             continue;
         }
@@ -225,7 +235,7 @@ fn admit(scan: &Scan, listed: &mut Looked, names: Vec<NameEntry>) -> Vec<(Name, 
         };
         let is_dir = kind(&attrs) == 0o040_000;
         if scan.admits(&directory.path, &name, is_dir, &mut directory.leftovers) {
-            admitted.push((name, path, attrs));
+            admitted.push(Candidate { name, path, links, attrs });
         }
     }
     admitted
@@ -235,14 +245,21 @@ pub(super) fn kind(attrs: &Attrs) -> u32 {
     attrs.mode.unwrap_or_default() & 0o170_000
 }
 
-async fn node(tree: &Tree, scan: &Scan, path: &RelPath, attrs: &Attrs) -> Result<Node, Failure> {
+async fn node(tree: &Tree, scan: &Scan, candidate: &Candidate) -> Result<Node, Failure> {
+    let Candidate { path, attrs, links, .. } = candidate;
     let meta = scan.meta(meta_of(attrs));
     match kind(attrs) {
         0o040_000 => Ok(Node::Dir),
         0o100_000 => {
             let content =
                 if scan.checksum { Some(source::digest_of(tree, path).await?) } else { None };
-            Ok(Node::File { size: attrs.size.unwrap_or_default(), meta, content })
+            let size = attrs.size.unwrap_or_default();
+            // Which ones its other names are is not told.
+            let linked = scan.links.is_some() && links.is_some_and(|links| links > 1);
+            Ok(match linked {
+                true => Node::HardLink { size, meta, content, first: None },
+                false => Node::File { size, meta, content },
+            })
         }
         0o120_000 => {
             let link = Request::ReadLink { path: tree.full(path) };

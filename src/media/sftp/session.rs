@@ -190,6 +190,7 @@ impl Session for Sftp {
             whole_secs: true,
             delta: false,
             parts: false,
+            tells_links: false,
             remote: true,
             lanes: self.connections,
         }
@@ -210,6 +211,7 @@ impl Session for Sftp {
             checksum: spec.checksum,
             filter: Filter::new(&patterns)?,
             listed: listed.cloned(),
+            links: spec.hard_links.then(Arc::default),
             run: self.run,
         };
         let (scanner, ends) = channels();

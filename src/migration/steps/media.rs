@@ -106,6 +106,7 @@ pub async fn pass(
         },
         max_delete: Some(DeleteLimit::Percent(config.max_delete_percent)),
         exclude: config.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
+        hard_links: config.hard_links,
         bwlimit: config.bwlimit,
         owner,
         ..Options::default()

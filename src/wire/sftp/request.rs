@@ -74,6 +74,11 @@ pub enum Request {
         from: Bytes,
         to: Bytes,
     },
+    /// `hardlink@openssh.com`.
+    HardLink {
+        from: Bytes,
+        to: Bytes,
+    },
     /// `lsetstat@openssh.com`: does not follow a symlink.
     LsetStat {
         path: Bytes,
@@ -105,7 +110,9 @@ impl Request {
             | Request::LsetStat { path, .. }
             | Request::StatVfs { path } => path.len(),
             Request::Symlink { text, path } => text.len() + path.len(),
-            Request::PosixRename { from, to } => from.len() + to.len(),
+            Request::PosixRename { from, to } | Request::HardLink { from, to } => {
+                from.len() + to.len()
+            }
             Request::Close { handle }
             | Request::Fstat { handle }
             | Request::FsetStat { handle, .. } => handle.len(),
@@ -143,7 +150,10 @@ impl Request {
             Request::Stat { .. } => 17,
             Request::ReadLink { .. } => 19,
             Request::Symlink { .. } => 20,
-            Request::PosixRename { .. } | Request::LsetStat { .. } | Request::StatVfs { .. } => 200,
+            Request::PosixRename { .. }
+            | Request::HardLink { .. }
+            | Request::LsetStat { .. }
+            | Request::StatVfs { .. } => 200,
         }
     }
 
@@ -188,6 +198,11 @@ impl Request {
             }
             Request::PosixRename { from, to } => {
                 put_string(out, b"posix-rename@openssh.com");
+                put_string(out, from);
+                put_string(out, to);
+            }
+            Request::HardLink { from, to } => {
+                put_string(out, b"hardlink@openssh.com");
                 put_string(out, from);
                 put_string(out, to);
             }

@@ -52,6 +52,7 @@ fn op() -> impl Strategy<Value = Op> {
         (path(), meta(), text).prop_map(|(path, meta, text)| Op::Link { path, meta, text }),
         (path(), meta()).prop_map(|(path, meta)| Op::SetDir { path, meta }),
         (path(), name()).prop_map(|(path, name)| Op::Sweep { path, name }),
+        (path(), path()).prop_map(|(path, first)| Op::HardLink { path, first }),
     ]
 }
 
@@ -101,6 +102,7 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
                 trust: Trust::QuietFiles { secs: 7 },
                 exclude: List(vec![Blob(b"*.tmp".to_vec())]),
                 extent: Extent::Listed { recursive: true },
+                hard_links: true,
             }),
             Request::Verdict(Verdict { level: Level::Group, index: 4, take: false }),
             Request::Store(Store::Abort),
@@ -294,6 +296,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
             trust: Trust::Names,
             exclude,
             extent: Extent::Whole,
+            hard_links: false,
         }),
         Request::Verdict(Verdict { level: Level::Group, index: 1, take: true }),
         Request::Read(Job {

@@ -4,6 +4,7 @@
 //! say and not do.
 
 mod files_from;
+mod hard_links;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
