@@ -77,6 +77,7 @@ mod throttle;
 mod trail;
 mod transfer;
 
+pub use crate::wire::message::Manner;
 pub use change::{Action, Change, Differs, NodeKind};
 pub use endpoint::{CONNECTIONS_MAX, Endpoint};
 pub use error::MediaError;

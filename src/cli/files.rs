@@ -22,7 +22,9 @@ use crate::event::{Event, Monitor};
 use crate::host::helper::{self, Reach};
 use crate::host::ssh::{self, NoPrompt, Prompt, Ssh, TerminalPrompt};
 use crate::host::{Command, Host, RunAs};
-use crate::media::{self, Change, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner};
+use crate::media::{
+    self, Change, DeleteLimit, Endpoint, Manner, MediaError, Options, Outcome, Owner,
+};
 use crate::render::{self, Kind, Look, Outlet};
 use place::Place;
 
@@ -92,6 +94,9 @@ pub(super) struct Arguments {
     /// them.
     #[arg(short = 'H', long)]
     hard_links: bool,
+    /// Let runs of zeros in what is written take no room (over SFTP: of 64 KiB and more)
+    #[arg(short = 'S', long)]
+    sparse: bool,
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
@@ -195,6 +200,7 @@ async fn mirror(
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
         owner: arguments.chown.unwrap_or_default(),
+        manner: Manner { sparse: arguments.sparse },
         on_change: told.then(|| display.changes()),
     };
     let result = media::sync(&source, &target, &options, &*display.outlet).await;

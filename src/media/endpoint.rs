@@ -16,7 +16,7 @@ use crate::error::one_line;
 use crate::event::{Event, Monitor};
 use crate::host::{Command, Host, RunAs, local, run};
 use crate::wire::WireError;
-use crate::wire::message::Side;
+use crate::wire::message::{Manner, Side};
 use crate::wire::tree::{OwnerRule, RunId};
 
 /// One end of a pass.
@@ -150,13 +150,14 @@ impl Endpoint {
         side: Side,
         create: bool,
         run: RunId,
+        manner: Manner,
         monitor: &dyn Monitor,
     ) -> Result<Box<dyn Session>, MediaError> {
         let link = Link::new(self.host_name());
-        let opening = Opening { root: self.root.clone(), side, create, run };
+        let opening = Opening { root: self.root.clone(), side, create, run, manner };
         let (host, way, connections) = match &self.place {
             Place::Here { manifests } => {
-                return self.open_here(link, side, create, run, manifests.as_deref()).await;
+                return self.open_here(link, opening, manifests.as_deref()).await;
             }
             Place::There { host, way, connections } => (host, way, connections),
         };
@@ -186,14 +187,14 @@ impl Endpoint {
     async fn open_here(
         &self,
         link: Arc<Link>,
-        side: Side,
-        create: bool,
-        run: RunId,
+        opening: Opening,
         manifests: Option<&Path>,
     ) -> Result<Box<dyn Session>, MediaError> {
-        let path: PathBuf = super::root::native(&self.root).to_owned();
+        let Opening { root, side, create, run, manner } = opening;
+        let path: PathBuf = super::root::native(&root).to_owned();
         let tasks = link.tasks.clone();
-        let opened = tokio::task::spawn_blocking(move || Tree::open(&path, side, create, run));
+        let opened =
+            tokio::task::spawn_blocking(move || Tree::open(&path, side, create, run, manner));
         let opened = opened.await.map_err(|error| MediaError::Thread(error.into()))?;
         let tree = opened.map_err(|source| MediaError::Root {
             host: link.host.clone(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::change::Change;
 use super::listed::Listed;
 use crate::units::{Bytes, count, duration};
+use crate::wire::message::Manner;
 use crate::wire::tree::Problem;
 
 /// Called for each change, made or (in a dry run) to be made. It must not block.
@@ -35,6 +36,7 @@ pub struct Options {
     /// Content bytes a second over all connections.
     pub bwlimit: Option<u64>,
     pub owner: Owner,
+    pub manner: Manner,
     /// Where changes are told one by one. They are not collected: there may be millions.
     pub on_change: Option<ChangeSink>,
 }

@@ -9,6 +9,7 @@
 
 mod change;
 mod client;
+mod holes;
 mod named;
 mod scan;
 mod session;

@@ -4,6 +4,7 @@
 //! after a power failure. Blocking: runs on a thread of its own.
 
 mod part;
+mod sparse;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,17 +24,16 @@ use super::failure::failure;
 use super::read::regular;
 use super::root::{Dirs, Root, StatKind, stat_at};
 use super::temp::{TempNames, partial_names};
-use crate::wire::message::{Ack, FileHead, Store, Told};
+use crate::wire::message::{Ack, FileHead, Manner, Store, Told};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
+use sparse::{Sparse, hash_and_write};
 
 /// A batch is published when it holds so much.
 const BATCH_FILES_MAX: usize = 512;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// It is also published when its first file has waited so long.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
-/// Less is hashed and written by one thread: handing it over would cost more.
-const APART_BYTES_MIN: usize = 512 * 1024;
 /// A shorter partial file is not worth keeping.
 const PARTIAL_BYTES_MIN: u64 = 4 << 20;
 /// For a new file, and nothing else.
@@ -89,6 +89,8 @@ struct Writing {
 struct Output {
     file: File,
     temp: TempFile,
+    /// Where zeros become holes.
+    sparse: Option<Sparse>,
     patcher: Option<Patcher>,
     /// The partial file that the patcher reads, until there is more than it holds.
     outgrown: Option<Partial>,
@@ -152,6 +154,7 @@ fn remove_temp(dir: &OwnedFd, temp: &[u8]) {
 pub(crate) struct Storer {
     dirs: Dirs,
     names: TempNames,
+    manner: Manner,
     writing: Option<Writing>,
     ready: Vec<Ready>,
     ready_bytes: u64,
@@ -163,10 +166,11 @@ pub(crate) struct Storer {
 }
 
 impl Storer {
-    pub fn new(root: Arc<Root>, names: TempNames) -> Self {
+    pub fn new(root: Arc<Root>, names: TempNames, manner: Manner) -> Self {
         Storer {
             dirs: Dirs::new(root),
             names,
+            manner,
             writing: None,
             ready: Vec::new(),
             ready_bytes: 0,
@@ -227,7 +231,13 @@ impl Storer {
             return Err(corrupt());
         }
         let (mut file, temp) = self.create(path)?;
-        file.write_all(content).map_err(|error| failure("write it", error))?;
+        let written = match self.sparse(0, false) {
+            Some(mut sparse) => {
+                sparse.write(&mut file, content).and_then(|()| sparse.finish(&file))
+            }
+            None => file.write_all(content),
+        };
+        written.map_err(|error| failure("write it", error))?;
         set_open(&file, meta)?;
         Ok(temp)
     }
@@ -238,7 +248,13 @@ impl Storer {
         }
         let basis = if head.delta { Some(self.dirs.open_file(path)?) } else { None };
         let (file, temp) = self.create(path)?;
-        Ok(Output { file, temp, patcher: basis.map(Patcher::new), outgrown: None })
+        let (sparse, patcher) = (self.sparse(0, false), basis.map(Patcher::new));
+        Ok(Output { file, temp, sparse, patcher, outgrown: None })
+    }
+
+    /// What makes holes in a file that is written from `at`, if holes are to be made.
+    fn sparse(&self, at: u64, used: bool) -> Option<Sparse> {
+        self.manner.sparse.then(|| Sparse::new(at, used))
     }
 
     /// The names that a partial file has which is going to be this one. None if it is short, or if there is an old file,
@@ -274,7 +290,8 @@ impl Storer {
         let fd = rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600))
             .map_err(|error| failure("make a file beside it", error))?;
         let temp = TempFile { dir, temp, name, kept: false, partial: true };
-        Ok(Output { file: File::from(fd), temp, patcher: basis.map(Patcher::new), outgrown })
+        let (sparse, patcher) = (self.sparse(0, false), basis.map(Patcher::new));
+        Ok(Output { file: File::from(fd), temp, sparse, patcher, outgrown })
     }
 
     fn open_partial(
@@ -316,13 +333,13 @@ impl Storer {
     fn chunk(&mut self, bytes: &[u8]) {
         let Some(writing) = &mut self.writing else { return };
         let Writing { head, hasher, written, output, .. } = writing;
-        let Ok(Output { file, temp, patcher, outgrown }) = output else { return };
+        let Ok(Output { file, temp, sparse, patcher, outgrown }) = output else { return };
         let mut write = |part: &[u8]| -> io::Result<()> {
             *written += part.len() as u64;
             if *written > head.size {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "more than was announced"));
             }
-            hash_and_write(hasher, file, part)
+            hash_and_write(hasher, file, sparse, part)
         };
         let result = match patcher {
             Some(patcher) => patcher.push(bytes, &mut write),
@@ -348,10 +365,13 @@ impl Storer {
             return self.end_part(writing, digest);
         }
         let Writing { ticket, head, hasher, written, output, .. } = writing;
-        let finished = output.and_then(|Output { file, mut temp, patcher, outgrown }| {
+        let finished = output.and_then(|Output { file, mut temp, sparse, patcher, outgrown }| {
             let whole = patcher.is_none_or(|patcher| patcher.finish().is_ok());
             if !whole || written != head.size || hasher.finalize().as_bytes() != &digest.0 {
                 return Err(corrupt());
+            }
+            if let Some(sparse) = sparse {
+                sparse.finish(&file).map_err(|error| failure("write it", error))?;
             }
             if temp.partial {
                 temp.claim(&file, self.names.next())?;
@@ -447,15 +467,6 @@ impl Storer {
             remove_temp(&ready.dir, &ready.temp);
         }
     }
-}
-
-/// Both at once where there is enough to do.
-fn hash_and_write(hasher: &mut blake3::Hasher, file: &mut File, part: &[u8]) -> io::Result<()> {
-    if part.len() < APART_BYTES_MIN {
-        hasher.update(part);
-        return file.write_all(part);
-    }
-    rayon::join(|| file.write_all(part), || hasher.update(part)).0
 }
 
 fn corrupt() -> Failure {

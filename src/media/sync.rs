@@ -44,14 +44,14 @@ pub async fn sync(
     let started = Instant::now();
     let filter = Filter::new(&options.exclude)?;
     let run = RunId(RandomState::new().build_hasher().finish());
-    let from = source.open(Side::Source, false, run, monitor).await?;
+    let from = source.open(Side::Source, false, run, options.manner, monitor).await?;
     if !from.facts().exists {
         let host = from.link().host.clone();
         return Err(MediaError::NoSource { host, path: source.root_text() });
     }
     // Before anything is made on the target.
     refuse_overlap(source, target, &*from)?;
-    let to = target.open(Side::Target, !options.dry_run, run, monitor).await?;
+    let to = target.open(Side::Target, !options.dry_run, run, options.manner, monitor).await?;
     let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
     let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);

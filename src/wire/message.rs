@@ -65,6 +65,14 @@ pub struct Open {
     pub run: RunId,
     /// Tells this stream's temporary files from those of the others.
     pub lane: u32,
+    pub manner: Manner,
+}
+
+/// How files are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manner {
+    /// Runs of zeros become holes.
+    pub sparse: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -153,9 +153,9 @@ impl<W: Write + Send + 'static> Server<W> {
         if self.tree.is_some() {
             return Err(Failure::new(FailureKind::Other, "the root was opened already"));
         }
-        let Open { root, side, create, run, lane } = open;
+        let Open { root, side, create, run, lane, manner } = open;
         self.lane = lane;
-        let tree = Tree::open(native(&root.0), side, create, run)?;
+        let tree = Tree::open(native(&root.0), side, create, run, manner)?;
         self.tree = tree.map(|tree| tree.remembering(self.manifests.as_deref()));
         Ok(self.tree.as_ref().map_or_else(missing, Tree::facts))
     }

@@ -18,7 +18,7 @@ use crate::media::error::MediaError;
 use crate::media::session::Link;
 use crate::wire::bounded::Blob;
 use crate::wire::hello::Hello;
-use crate::wire::message::{Facts, Open, Reply, Request, Side};
+use crate::wire::message::{Facts, Manner, Open, Reply, Request, Side};
 use crate::wire::stream::{FrameQueue, ReplyDecoder};
 use crate::wire::tree::{Failure, RunId};
 use crate::wire::{Frame, Frames, WireError};
@@ -35,6 +35,7 @@ pub(crate) struct Opening {
     pub side: Side,
     pub create: bool,
     pub run: RunId,
+    pub manner: Manner,
 }
 
 pub(super) fn at_host(link: &Link, source: HostError) -> MediaError {
@@ -88,9 +89,10 @@ impl Stream {
         lane: u32,
     ) -> Result<Result<Facts, Failure>, WireError> {
         self.output.feed(Hello::ours().frame()).await?;
-        let Opening { root, side, create, run } = opening.clone();
+        let Opening { root, side, create, run, manner } = opening.clone();
         let mut queue = FrameQueue::default();
-        queue.request(Request::Open(Open { root: Blob(root), side, create, run, lane }))?;
+        let root = Blob(root);
+        queue.request(Request::Open(Open { root, side, create, run, lane, manner }))?;
         for frame in queue.take(true) {
             self.output.feed(frame).await?;
         }

@@ -25,7 +25,7 @@ use crate::media::scan::Scan;
 use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Facts, Job, Piece, ScanSpec, Side, Store, Told};
+use crate::wire::message::{Facts, Job, Manner, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
 
 const LOCAL_LANES: usize = 2;
@@ -46,6 +46,7 @@ pub(crate) struct Tree {
     pub root: Arc<Root>,
     pub side: Side,
     pub run: RunId,
+    manner: Manner,
     /// Where it is remembered what scans find.
     manifests: Option<Arc<Path>>,
 }
@@ -57,9 +58,10 @@ impl Tree {
         side: Side,
         create: bool,
         run: RunId,
+        manner: Manner,
     ) -> Result<Option<Self>, Failure> {
         let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
-        Ok(root.map(|root| Tree { root: Arc::new(root), side, run, manifests: None }))
+        Ok(root.map(|root| Tree { root: Arc::new(root), side, run, manner, manifests: None }))
     }
 
     /// The same tree, whose scans are remembered in `manifests`.
@@ -95,7 +97,7 @@ impl Tree {
     }
 
     pub fn storer(&self, lane: u32) -> Storer {
-        Storer::new(self.root.clone(), TempNames::new(self.run, lane))
+        Storer::new(self.root.clone(), TempNames::new(self.run, lane), self.manner)
     }
 
     /// What a thread needs that changes the tree.

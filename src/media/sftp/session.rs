@@ -22,7 +22,7 @@ use crate::media::session::{
 };
 use crate::media::temp::TempNames;
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Facts, ScanSpec, Side};
+use crate::wire::message::{Facts, Manner, ScanSpec, Side};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, open_flags};
 use crate::wire::tree::{Failure, FailureKind, RunId};
@@ -36,6 +36,7 @@ const TYPE_DIR: u32 = 0o040_000;
 #[derive(Clone)]
 pub(crate) struct Tree {
     pub client: Client,
+    pub manner: Manner,
     /// The canonical path of the root.
     root: Bytes,
 }
@@ -86,7 +87,7 @@ impl Sftp {
                 what: "posix-rename@openssh.com, so files cannot be replaced safely",
             });
         }
-        let Opening { root, side, create, run } = opening;
+        let Opening { root, side, create, run, manner } = opening;
         let found = find_root(&client, &root, create).await;
         let found = found.map_err(|error| match link.take_failure() {
             Some(failure) => failure,
@@ -97,7 +98,7 @@ impl Sftp {
                 source: error,
             },
         })?;
-        let tree = Tree { client, root: found.clone().unwrap_or_default() };
+        let tree = Tree { client, manner, root: found.clone().unwrap_or_default() };
         let facts = match found {
             None => missing(),
             Some(path) => Facts {
@@ -117,7 +118,7 @@ impl Sftp {
             source: Box::new(source),
         })?;
         let client = Client::open(link, &*own).await?;
-        Ok(Tree { client, root: self.tree.root.clone() })
+        Ok(Tree { client, ..self.tree.clone() })
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 use super::change::Changer;
 use super::client::{Client, SftpError};
+use super::holes;
 use super::session::Tree;
 use crate::media::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Store, Told, WHOLE_BYTES_MAX};
@@ -226,18 +227,24 @@ impl File<'_> {
         self.tree.beside(&self.path, &self.temp)
     }
 
-    async fn write_all(&self, handle: &Bytes, at: u64, mut content: Bytes) -> Result<(), Failure> {
+    async fn write_all(&self, handle: &Bytes, at: u64, content: Bytes) -> Result<(), Failure> {
+        let parts = match self.tree.manner.sparse {
+            true => holes::written(&content),
+            false => vec![(0, content)],
+        };
         let mut writes = FuturesUnordered::new();
-        let mut offset = at;
-        while !content.is_empty() {
-            let data = content.split_to(content.len().min(WRITE_BYTES));
-            let length = data.len() as u64;
-            writes.push(self.client().done(Request::Write {
-                handle: handle.clone(),
-                offset,
-                data,
-            }));
-            offset += length;
+        for (skipped, mut content) in parts {
+            let mut offset = at + skipped as u64;
+            while !content.is_empty() {
+                let data = content.split_to(content.len().min(WRITE_BYTES));
+                let length = data.len() as u64;
+                writes.push(self.client().done(Request::Write {
+                    handle: handle.clone(),
+                    offset,
+                    data,
+                }));
+                offset += length;
+            }
         }
         let mut result = Ok(());
         while let Some(written) = writes.next().await {
@@ -283,8 +290,10 @@ impl File<'_> {
             let attrs = Attrs { owner: Some(owner), ..Attrs::default() };
             set(attrs).await.map_err(|error| error.failure("change its owner"))?;
         }
+        // A file that ends with zeros may be shorter than it should be.
+        let size = self.tree.manner.sparse.then_some(self.size);
         let (set, attrs) = tokio::join!(
-            set(mode_and_time(self.meta)),
+            set(Attrs { size, ..mode_and_time(self.meta) }),
             self.client().attrs(Request::Fstat { handle: handle.clone() })
         );
         set.map_err(|error| error.failure("set its mode and time"))?;

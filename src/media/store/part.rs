@@ -26,7 +26,9 @@ impl Storer {
         hasher.set_input_offset(at);
         let output = self.open_shared(file, OFlags::CREATE).and_then(|(mut file, temp)| {
             file.seek(SeekFrom::Start(at)).map_err(|error| failure("write it", error))?;
-            Ok(Output { file, temp, patcher: None, outgrown: None })
+            // What an earlier run left of the file may be in its place.
+            let sparse = self.sparse(at, true);
+            Ok(Output { file, temp, sparse, patcher: None, outgrown: None })
         });
         let head = FileHead { meta: Meta::default(), size: length, delta: false };
         self.writing = Some(Writing { ticket, head, hasher, written: 0, part: true, output });
@@ -34,10 +36,13 @@ impl Storer {
 
     pub(super) fn end_part(&mut self, writing: Writing, digest: Digest) {
         let Writing { ticket, head, hasher, written, output, .. } = writing;
-        let result = output.and_then(|Output { file, mut temp, .. }| {
+        let result = output.and_then(|Output { file, mut temp, sparse, .. }| {
             let whole = written == head.size && written > 0;
             if !whole || hasher.finalize_non_root() != digest.0 {
                 return Err(corrupt());
+            }
+            if let Some(sparse) = sparse {
+                sparse.finish_part(&file).map_err(|error| failure("write it", error))?;
             }
             // Nothing of ours writes any more when the file gets its time.
             drop(file);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::bounded::Blob;
-use super::super::message::{Extent, Level, Op, Side, Trust};
+use super::super::message::{Extent, Level, Manner, Op, Side, Trust};
 use super::super::path::Name;
 use super::super::tree::{
     DirectoryPart, Entry, FailureKind, MetaRule, Mtime, Node, OwnerRule, Problem, RunId,
@@ -93,7 +93,8 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
                 side: Side::Target,
                 create: true,
                 run: RunId(5),
-                lane: 3
+                lane: 3,
+                manner: Manner { sparse: true },
             }),
             Request::Names(Blob(vec![7; 100_000])),
             Request::Scan(ScanSpec {
@@ -279,6 +280,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         create: true,
         run: RunId(1),
         lane: 0,
+        manner: Manner::default(),
     };
     let exclude = List(vec![Blob(b"/cache/**".to_vec())]);
     let ops = vec![

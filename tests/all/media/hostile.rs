@@ -16,8 +16,8 @@ use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, S
 use transhume::media::{Endpoint, MediaError, Options, Outcome, sync};
 use transhume::wire::hello::Hello;
 use transhume::wire::message::{
-    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Level, Op, Open, PART_BYTES,
-    PartHead, Parted, Piece, Reply, Request, Side, Store, Told, Verdict,
+    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Level, Manner, Op, Open,
+    PART_BYTES, PartHead, Parted, Piece, Reply, Request, Side, Store, Told, Verdict,
 };
 use transhume::wire::stream::{FrameQueue, ReplyDecoder, RequestDecoder};
 use transhume::wire::tree::{
@@ -527,8 +527,14 @@ async fn ask(root: &Path, requests: Vec<Request>, replies: usize) -> Vec<Reply> 
     let mut output = FramedWrite::new(stdin, Frames);
     let mut input = FramedRead::new(stdout, Frames);
     output.send(Hello::ours().frame()).await.unwrap();
-    let open =
-        Open { root: Blob(bytes(root)), side: Side::Target, create: false, run: RunId(1), lane: 0 };
+    let open = Open {
+        root: Blob(bytes(root)),
+        side: Side::Target,
+        create: false,
+        run: RunId(1),
+        lane: 0,
+        manner: Manner::default(),
+    };
     let mut queue = FrameQueue::default();
     queue.request(Request::Open(open)).unwrap();
     for request in requests {

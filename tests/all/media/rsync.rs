@@ -3,6 +3,7 @@
 //! to differ; what is asserted without the oracle is one of these places, or what rsync would only
 //! say and not do.
 
+mod data;
 mod files_from;
 mod hard_links;
 
