@@ -97,6 +97,19 @@ pub(super) struct Arguments {
     /// Let runs of zeros in what is written take no room (over SFTP: of 64 KiB and more)
     #[arg(short = 'S', long)]
     sparse: bool,
+    /// Write into the old files instead of beside them
+    ///
+    /// Takes no room for a second copy, keeps other names of a file, and leaves what is the same
+    /// unwritten. But who reads a file meanwhile gets neither the old nor the new one, and one that
+    /// broke off stays so until the next pass. Without it a file is whole or not there at all.
+    #[arg(long)]
+    inplace: bool,
+    /// Accepted: long files that broke off are always kept for the next pass
+    #[arg(long)]
+    partial: bool,
+    /// Accepted: owners always go by number, unless --chown names one
+    #[arg(long)]
+    numeric_ids: bool,
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
@@ -200,7 +213,7 @@ async fn mirror(
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
         owner: arguments.chown.unwrap_or_default(),
-        manner: Manner { sparse: arguments.sparse },
+        manner: Manner { sparse: arguments.sparse, in_place: arguments.inplace },
         on_change: told.then(|| display.changes()),
     };
     let result = media::sync(&source, &target, &options, &*display.outlet).await;

@@ -23,6 +23,8 @@ pub(crate) struct Rules {
     pub delta: bool,
     /// Things that are only on the target go.
     pub delete: bool,
+    /// Files are written into the old ones.
+    pub in_place: bool,
 }
 
 /// What is to be done about one directory, in this order.
@@ -193,7 +195,7 @@ pub(crate) fn target_only(target: &Directory, delete: bool) -> Plan {
 fn resume(plan: &mut Plan, source: &Entry, target: &Directory, rules: &Rules) {
     let Entry { name, node } = source;
     let (Node::File { size, meta, .. } | Node::HardLink { size, meta, .. }) = node else { return };
-    if target.leftovers.is_empty() || !rules.delta {
+    if target.leftovers.is_empty() || !rules.delta || rules.in_place {
         return;
     }
     let Some(file) = plan.files.last_mut() else { return };
@@ -290,9 +292,14 @@ fn file(
             let broken = hard_link::is_to_be_broken(&path, source, old);
             if broken {
                 differs = hard_link::broken(differs);
+                if rules.in_place {
+                    // Written into, it would stay one file with the others.
+                    plan.ops.push(Op::Remove { path: path.clone() });
+                }
             }
             if transfer || broken {
                 let delta = rules.delta
+                    && !(broken && rules.in_place)
                     && size >= delta::FILE_BYTES_MIN
                     && *old_size >= delta::FILE_BYTES_MIN;
                 plan.changes.push(change(&path, NodeKind::File, Action::Update(differs), None));
@@ -382,7 +389,7 @@ mod tests {
     use crate::wire::bounded::Blob;
     use crate::wire::tree::Mtime;
 
-    const RULES: Rules = Rules { link_times: true, delta: true, delete: true };
+    const RULES: Rules = Rules { link_times: true, delta: true, delete: true, in_place: false };
 
     fn meta(mode: u32, secs: i64) -> Meta {
         Meta { mode, mtime: Mtime { secs, nanos: 0 }, ..Meta::default() }

@@ -14,17 +14,22 @@ use super::delta::{self, Basis, Diffed};
 use super::failure::failure;
 use super::root::{Dirs, Root, Stat, StatKind, stat_open};
 use crate::wire::message::{
-    CHUNK_BYTES_MAX, FileHead, Job, PartHead, Piece, WHOLE_BYTES_MAX, part_place,
+    CHUNK_BYTES_MAX, FileHead, Job, Manner, PartHead, Piece, WHOLE_BYTES_MAX, part_place,
 };
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Digest, Failure, FailureKind};
 
 /// Serves jobs until no more come or nobody takes the pieces.
-pub(crate) fn run(root: Arc<Root>, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Piece>) {
+pub(crate) fn run(
+    root: Arc<Root>,
+    manner: Manner,
+    mut jobs: mpsc::Receiver<Job>,
+    pieces: mpsc::Sender<Piece>,
+) {
     let mut dirs = Dirs::new(root);
     while let Some(job) = jobs.blocking_recv() {
         let ticket = job.ticket;
-        let done = match read(&mut dirs, job, &pieces) {
+        let done = match read(&mut dirs, manner, job, &pieces) {
             Ok(()) => Ok(()),
             Err(Stop::Failed(failure)) => pieces.blocking_send(Piece::Failed { ticket, failure }),
             Err(Stop::Gone) => return,
@@ -86,7 +91,12 @@ impl<T> From<mpsc::error::SendError<T>> for Stop {
     }
 }
 
-fn read(dirs: &mut Dirs, job: Job, pieces: &mpsc::Sender<Piece>) -> Result<(), Stop> {
+fn read(
+    dirs: &mut Dirs,
+    manner: Manner,
+    job: Job,
+    pieces: &mpsc::Sender<Piece>,
+) -> Result<(), Stop> {
     let Job { ticket, path, signature, part } = job;
     let file = dirs.open_file(&path)?;
     let before = regular(&file)?;
@@ -95,7 +105,7 @@ fn read(dirs: &mut Dirs, job: Job, pieces: &mpsc::Sender<Piece>) -> Result<(), S
     }
     let head = FileHead { meta: before.meta, size: before.size, delta: false };
     if let Some(signature) = signature
-        && read_delta(&file, &before, ticket, &signature, pieces)?
+        && read_delta(&file, &before, manner, (ticket, &signature), pieces)?
     {
         return Ok(());
     }
@@ -165,12 +175,13 @@ fn read_whole(file: &File, before: &Stat) -> Result<Bytes, Failure> {
 fn read_delta(
     file: &File,
     before: &Stat,
-    ticket: u64,
-    signature: &[u8],
+    manner: Manner,
+    (ticket, signature): (u64, &[u8]),
     pieces: &mpsc::Sender<Piece>,
 ) -> Result<bool, Stop> {
     // A damaged signature is no reason to fail: the file can still be sent.
-    let Ok(basis) = Basis::new(signature) else { return Ok(false) };
+    let Ok(mut basis) = Basis::new(signature) else { return Ok(false) };
+    basis.in_place = manner.in_place;
     let head = FileHead { meta: before.meta, size: before.size, delta: true };
     pieces.blocking_send(Piece::Begin { ticket, head })?;
     let mut hasher = blake3::Hasher::new();

@@ -3,6 +3,7 @@
 //! durable together with others, and only then renamed: it is there whole or not at all, also
 //! after a power failure. Blocking: runs on a thread of its own.
 
+mod in_place;
 mod part;
 mod sparse;
 
@@ -70,6 +71,7 @@ pub(crate) fn run(
 struct Ready {
     ticket: u64,
     dir: Arc<OwnedFd>,
+    /// Empty for one that has its own.
     temp: Vec<u8>,
     name: Name,
 }
@@ -111,9 +113,17 @@ struct TempFile {
     kept: bool,
     /// Its name is that of a partial file, which other runs know too.
     partial: bool,
+    /// It is the file itself, and has no other name.
+    in_place: bool,
+    /// Something was written to it.
+    touched: bool,
 }
 
 impl TempFile {
+    fn new(dir: Arc<OwnedFd>, temp: Vec<u8>, name: Name, partial: bool) -> Self {
+        TempFile { dir, temp, name, kept: false, partial, in_place: false, touched: false }
+    }
+
     /// Gives a partial file that became whole a name of its own, so that no other run can put something
     /// else in its place before it is published.
     fn claim(&mut self, file: &File, temp: Vec<u8>) -> Result<(), Failure> {
@@ -139,15 +149,19 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        if !self.kept {
-            remove_temp(&self.dir, &self.temp);
+        match (self.kept, self.in_place) {
+            (true, _) => {}
+            (false, true) => self.spoil(),
+            (false, false) => remove_temp(&self.dir, &self.temp),
         }
     }
 }
 
 fn remove_temp(dir: &OwnedFd, temp: &[u8]) {
-    // One that stays is swept by the next pass.
-    let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
+    if !temp.is_empty() {
+        // One that stays is swept by the next pass.
+        let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
+    }
 }
 
 /// Stores files one after the other.
@@ -230,19 +244,31 @@ impl Storer {
         if blake3::hash(content).as_bytes() != &digest.0 {
             return Err(corrupt());
         }
-        let (mut file, temp) = self.create(path)?;
-        let written = match self.sparse(0, false) {
+        let in_place = self.manner.in_place;
+        let (mut file, mut temp) = match in_place {
+            true => self.open_in_place(path)?,
+            false => self.create(path)?,
+        };
+        temp.touched = true;
+        let written = match self.sparse(0, in_place) {
             Some(mut sparse) => {
                 sparse.write(&mut file, content).and_then(|()| sparse.finish(&file))
             }
             None => file.write_all(content),
         };
+        let written = written.and_then(|()| match in_place {
+            true => file.set_len(content.len() as u64),
+            false => Ok(()),
+        });
         written.map_err(|error| failure("write it", error))?;
         set_open(&file, meta)?;
         Ok(temp)
     }
 
     fn begin(&mut self, path: &RelPath, head: &FileHead) -> Result<Output, Failure> {
+        if self.manner.in_place {
+            return self.begin_in_place(path, head);
+        }
         if let Some(names) = self.partial_names(path, head)? {
             return self.begin_partial(path, head, names);
         }
@@ -289,7 +315,7 @@ impl Storer {
         let temp = free[0].to_vec();
         let fd = rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600))
             .map_err(|error| failure("make a file beside it", error))?;
-        let temp = TempFile { dir, temp, name, kept: false, partial: true };
+        let temp = TempFile::new(dir, temp, name, true);
         let (sparse, patcher) = (self.sparse(0, false), basis.map(Patcher::new));
         Ok(Output { file: File::from(fd), temp, sparse, patcher, outgrown })
     }
@@ -321,7 +347,7 @@ impl Storer {
             let temp = self.names.next();
             match rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600)) {
                 Ok(fd) => {
-                    let temp = TempFile { dir, temp, name, kept: false, partial: false };
+                    let temp = TempFile::new(dir, temp, name, false);
                     return Ok((File::from(fd), temp));
                 }
                 Err(Errno::EXIST) => {}
@@ -334,16 +360,22 @@ impl Storer {
         let Some(writing) = &mut self.writing else { return };
         let Writing { head, hasher, written, output, .. } = writing;
         let Ok(Output { file, temp, sparse, patcher, outgrown }) = output else { return };
-        let mut write = |part: &[u8]| -> io::Result<()> {
+        temp.touched = true;
+        let mut write = |part: &[u8], from: Option<u64>| -> io::Result<()> {
+            let at = *written;
             *written += part.len() as u64;
             if *written > head.size {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "more than was announced"));
             }
+            if temp.in_place && from == Some(at) {
+                hasher.update(part);
+                return in_place::pass(file, sparse, part.len());
+            }
             hash_and_write(hasher, file, sparse, part)
         };
         let result = match patcher {
-            Some(patcher) => patcher.push(bytes, &mut write),
-            None => write(bytes),
+            Some(patcher) => patcher.push_from(bytes, &mut write),
+            None => write(bytes, None),
         };
         if let Some(part) = outgrown.take_if(|part| *written >= part.bytes) {
             remove_temp(&temp.dir, part.name.as_bytes());
@@ -372,6 +404,9 @@ impl Storer {
             }
             if let Some(sparse) = sparse {
                 sparse.finish(&file).map_err(|error| failure("write it", error))?;
+            }
+            if temp.in_place {
+                file.set_len(head.size).map_err(|error| failure("write it", error))?;
             }
             if temp.partial {
                 temp.claim(&file, self.names.next())?;
@@ -425,6 +460,10 @@ impl Storer {
             return;
         }
         for Ready { ticket, dir, temp, name } in std::mem::take(&mut self.ready) {
+            if temp.is_empty() {
+                self.published.push(ticket);
+                continue;
+            }
             match rustix::fs::renameat(&dir, &temp, &dir, name.as_bytes()) {
                 Ok(()) => self.published.push(ticket),
                 Err(error) => {

@@ -113,6 +113,7 @@ async fn mirror(
             // Between two places of one machine reading both costs more than copying one.
             delta: source.delta && target.delta && (source.remote || target.remote),
             delete: options.delete,
+            in_place: options.manner.in_place,
         },
         filtered,
         scope: options.listed.clone().map(Scope::new),
@@ -129,7 +130,9 @@ async fn mirror(
         return pass.tell(merge).await;
     }
     let calls = to.calls().await?;
-    let (sender, queue) = transfer::queue(transfer::cuts(&*from, &*to));
+    // One that is written in place has one writer.
+    let cuts = !options.manner.in_place && transfer::cuts(&*from, &*to);
+    let (sender, queue) = transfer::queue(cuts);
     let links = &links;
     let drive = async {
         // Dropped with the end of the pass, so that both sides come to theirs.

@@ -73,6 +73,8 @@ pub struct Open {
 pub struct Manner {
     /// Runs of zeros become holes.
     pub sparse: bool,
+    /// Into the file that is there. Deltas then hold no copy from before where it goes.
+    pub in_place: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

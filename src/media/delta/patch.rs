@@ -45,14 +45,23 @@ impl Patcher {
     /// Takes the next bytes of the delta and writes what follows from them.
     pub fn push(
         &mut self,
-        mut delta: &[u8],
+        delta: &[u8],
         write: &mut impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.push_from(delta, &mut |part: &[u8], _| write(part))
+    }
+
+    /// The same; of what is copied `write` is also told where in the old file it was.
+    pub fn push_from(
+        &mut self,
+        mut delta: &[u8],
+        write: &mut impl FnMut(&[u8], Option<u64>) -> io::Result<()>,
     ) -> io::Result<()> {
         while !delta.is_empty() {
             if let State::Literal { missing } = &mut self.state {
                 let length = delta.len().min(usize::try_from(*missing).unwrap_or(usize::MAX));
                 let (literal, rest) = delta.split_at(length);
-                write(literal)?;
+                write(literal, None)?;
                 *missing -= length as u64;
                 if *missing == 0 {
                     self.state = State::Command;
@@ -91,7 +100,10 @@ impl Patcher {
         Ok(())
     }
 
-    fn command(&mut self, write: &mut impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    fn command(
+        &mut self,
+        write: &mut impl FnMut(&[u8], Option<u64>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let Some(command) = parse(&self.partial)? else { return Ok(()) };
         self.partial.clear();
         match command {
@@ -109,7 +121,7 @@ impl Patcher {
         &mut self,
         offset: u64,
         length: u64,
-        write: &mut impl FnMut(&[u8]) -> io::Result<()>,
+        write: &mut impl FnMut(&[u8], Option<u64>) -> io::Result<()>,
     ) -> io::Result<()> {
         let end = offset.checked_add(length).ok_or_else(damaged)?;
         self.buffer.resize(COPY_BUFFER_BYTES as usize, 0);
@@ -117,7 +129,7 @@ impl Patcher {
         while at < end {
             let part = &mut self.buffer[..(end - at).min(COPY_BUFFER_BYTES) as usize];
             self.basis.read_exact_at(part, at)?;
-            write(part)?;
+            write(part, Some(at))?;
             at += part.len() as u64;
         }
         Ok(())

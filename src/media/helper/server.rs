@@ -233,8 +233,9 @@ impl<W: Write + Send + 'static> Server<W> {
     fn reading(&self) -> Result<Work, WireError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, mut pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (root, replies) = (self.tree()?.root.clone(), self.replies.clone());
-        thread("read", move || read::run(root, job_receiver, piece_sender))?;
+        let (tree, replies) = (self.tree()?, self.replies.clone());
+        let (root, manner) = (tree.root.clone(), tree.manner);
+        thread("read", move || read::run(root, manner, job_receiver, piece_sender))?;
         let write = move || {
             while let Some(piece) = pieces.blocking_recv() {
                 let idle = pieces.is_empty();

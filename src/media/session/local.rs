@@ -46,7 +46,7 @@ pub(crate) struct Tree {
     pub root: Arc<Root>,
     pub side: Side,
     pub run: RunId,
-    manner: Manner,
+    pub manner: Manner,
     /// Where it is remembered what scans find.
     manifests: Option<Arc<Path>>,
 }
@@ -133,8 +133,8 @@ impl Workers {
     pub fn reader(&self) -> Result<(mpsc::Sender<Job>, mpsc::Receiver<Piece>), MediaError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let root = self.tree.root.clone();
-        thread("read", move || read::run(root, job_receiver, piece_sender))?;
+        let (root, manner) = (self.tree.root.clone(), self.tree.manner);
+        thread("read", move || read::run(root, manner, job_receiver, piece_sender))?;
         Ok((jobs, pieces))
     }
 

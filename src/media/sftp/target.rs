@@ -14,7 +14,7 @@ use super::client::{Client, SftpError};
 use super::holes;
 use super::session::Tree;
 use crate::media::temp::TempNames;
-use crate::wire::message::{Ack, FileHead, Store, Told, WHOLE_BYTES_MAX};
+use crate::wire::message::{Ack, FileHead, Manner, Store, Told, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, Response, StatusCode, free_bytes, open_flags};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta, Mtime, OWNER_UNCHANGED};
@@ -214,7 +214,10 @@ impl File<'_> {
     }
 
     async fn open(&self) -> Result<Bytes, Failure> {
-        let flags = open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE;
+        let mut flags = open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE;
+        if self.tree.manner.in_place && self.is_there().await? {
+            flags = open_flags::WRITE;
+        }
         let attrs = Attrs { mode: Some(0o600), ..Attrs::default() };
         let open = Request::Open { path: self.temp_path(), flags, attrs };
         match self.client().handle(open).await {
@@ -223,12 +226,31 @@ impl File<'_> {
         }
     }
 
+    /// Whether there is a file to write into. What is no file makes room for one.
+    async fn is_there(&self) -> Result<bool, Failure> {
+        let path = self.tree.full(&self.path);
+        match self.client().attrs(Request::Lstat { path: path.clone() }).await {
+            Ok(attrs) if attrs.mode.unwrap_or_default() & 0o170_000 == 0o100_000 => Ok(true),
+            Ok(_) => {
+                let removed = self.client().done(Request::Remove { path }).await;
+                removed.map(|()| false).map_err(|error| error.failure("make room for it"))
+            }
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error.failure("look at it")),
+        }
+    }
+
     fn temp_path(&self) -> Bytes {
+        if self.tree.manner.in_place {
+            return self.tree.full(&self.path);
+        }
         self.tree.beside(&self.path, &self.temp)
     }
 
     async fn write_all(&self, handle: &Bytes, at: u64, content: Bytes) -> Result<(), Failure> {
-        let parts = match self.tree.manner.sparse {
+        let Manner { sparse, in_place } = self.tree.manner;
+        // What was there would show through a hole.
+        let parts = match sparse && !in_place {
             true => holes::written(&content),
             false => vec![(0, content)],
         };
@@ -271,6 +293,9 @@ impl File<'_> {
             self.discard(None).await;
             return Err(failure);
         }
+        if self.tree.manner.in_place {
+            return Ok(());
+        }
         let rename =
             Request::PosixRename { from: self.temp_path(), to: self.tree.full(&self.path) };
         match self.client().done(rename).await {
@@ -290,8 +315,9 @@ impl File<'_> {
             let attrs = Attrs { owner: Some(owner), ..Attrs::default() };
             set(attrs).await.map_err(|error| error.failure("change its owner"))?;
         }
-        // A file that ends with zeros may be shorter than it should be.
-        let size = self.tree.manner.sparse.then_some(self.size);
+        // A file that ends with zeros may be shorter than it should be, an old one longer.
+        let Manner { sparse, in_place } = self.tree.manner;
+        let size = (sparse || in_place).then_some(self.size);
         let (set, attrs) = tokio::join!(
             set(Attrs { size, ..mode_and_time(self.meta) }),
             self.client().attrs(Request::Fstat { handle: handle.clone() })
@@ -302,12 +328,25 @@ impl File<'_> {
     }
 
     async fn discard(&self, handle: Option<Bytes>) {
+        if self.tree.manner.in_place {
+            return self.spoil(handle).await;
+        }
         if let Some(handle) = handle {
             // It is thrown away in any case.
             let _ = self.client().close(handle).await;
         }
         // One that stays is swept by the next pass.
         let _ = self.client().done(Request::Remove { path: self.temp_path() }).await;
+    }
+
+    /// Marks what was begun in place and not ended, so that the next pass sees that it differs.
+    async fn spoil(&self, handle: Option<Bytes>) {
+        if let Some(handle) = handle {
+            let attrs = Attrs { times: Some((0, 0)), ..Attrs::default() };
+            // Without it the file has the time of its last change.
+            let _ = self.client().done(Request::FsetStat { handle: handle.clone(), attrs }).await;
+            let _ = self.client().close(handle).await;
+        }
     }
 
     /// The protocol says only "failure" when the disk is full; so look.

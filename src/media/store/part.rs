@@ -87,6 +87,6 @@ impl Storer {
             let text = "its temporary file was replaced";
             return Err(Failure::new(FailureKind::Confined, text));
         }
-        Ok((file, TempFile { dir, temp, name, kept: false, partial: true }))
+        Ok((file, TempFile::new(dir, temp, name, true)))
     }
 }

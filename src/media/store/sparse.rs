@@ -65,6 +65,11 @@ impl Sparse {
         Ok(())
     }
 
+    /// Leaves what is there.
+    pub fn pass(&mut self, bytes: usize) {
+        (self.at, self.open) = (self.at + bytes as u64, false);
+    }
+
     /// Gives the file the length it has come to.
     pub fn finish(&self, file: &File) -> io::Result<()> {
         if self.open { file.set_len(self.at) } else { Ok(()) }

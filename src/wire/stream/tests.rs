@@ -94,7 +94,7 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
                 create: true,
                 run: RunId(5),
                 lane: 3,
-                manner: Manner { sparse: true },
+                manner: Manner { sparse: true, in_place: false },
             }),
             Request::Names(Blob(vec![7; 100_000])),
             Request::Scan(ScanSpec {
