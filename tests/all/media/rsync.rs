@@ -6,6 +6,10 @@
 mod data;
 mod files_from;
 mod hard_links;
+mod links;
+mod moving;
+mod rights;
+mod trees;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -66,6 +70,32 @@ impl Desk {
         }
         let extra: Vec<_> = ours.keys().filter(|path| !theirs.contains_key(*path)).collect();
         assert!(extra.is_empty(), "{way:?}, {what}: only ours: {extra:?}");
+    }
+}
+
+/// Mirrors both ways, with the options of each, and again, when there must be nothing to do.
+async fn alike(
+    way: Way,
+    source: impl Fn(&Tree),
+    target: impl Fn(&Tree),
+    flags: &[&str],
+    options: &Options,
+) -> Desk {
+    let desk = Desk::new(source, target);
+    assert_eq!(desk.rsync(flags, b""), 0, "{flags:?}");
+    desk.pair.sync_well(way, options).await;
+    desk.assert_same(way, &format!("{flags:?}"));
+    let again = desk.pair.sync_well(way, options).await;
+    let stats = again.stats;
+    let done = (stats.transferred_files, stats.changed_entries, stats.deleted_entries);
+    assert_eq!(done, (0, 0, 0), "{way:?} {flags:?}");
+    desk
+}
+
+/// Gives everything a time of its own: rsync compares whole seconds.
+fn settle(tree: &Tree, secs: i64) {
+    for (number, path) in tree::read(&tree.0).into_keys().enumerate() {
+        tree.time(path, secs + number as i64, 5);
     }
 }
 

@@ -34,7 +34,7 @@ fn groups(root: &Path) -> Vec<Vec<String>> {
     groups
 }
 
-fn settle(tree: &Tree) {
+fn settle_dirs(tree: &Tree) {
     for path in tree::read(&tree.0).into_keys() {
         if tree.path(&path).is_dir() {
             tree.time(path, 1_500_000_000, 5);
@@ -48,7 +48,7 @@ fn source(tree: &Tree) {
     link(tree, "a", "d/e/a3");
     link(tree, "d/b", "z/b2");
     link(tree, "single", "../outside");
-    settle(tree);
+    settle_dirs(tree);
 }
 
 async fn nothing_to_do(desk: &Desk, way: Way) {
@@ -113,7 +113,7 @@ async fn hardlinks_follow_what_becomes_of_them_on_the_source() {
             .unwrap();
         fs::remove_file(tree.path("single")).unwrap();
         link(&tree, "d/b", "single");
-        settle(&tree);
+        settle_dirs(&tree);
         desk.pair.sync_well(way, &options).await;
         desk.pair.assert_same(way);
         let expected = [&["a", "d/e/a3"][..], &["d/b", "single", "z/b2"]];
@@ -124,7 +124,7 @@ async fn hardlinks_follow_what_becomes_of_them_on_the_source() {
         fs::remove_file(tree.path("a")).unwrap();
         fs::remove_dir_all(tree.path("d/e")).unwrap();
         fs::remove_file(tree.path("d/b")).unwrap();
-        settle(&tree);
+        settle_dirs(&tree);
         desk.pair.sync_well(way, &options).await;
         desk.pair.assert_same(way);
         assert_eq!(groups(&desk.pair.target), [["single", "z/b2"]], "{way:?}");
@@ -172,7 +172,7 @@ async fn hardlinks_deep_and_many_of_one_file() {
             for number in 0..400 {
                 link(tree, "0/first", &format!("{}/{}/{number}", number % 7, number % 13));
             }
-            settle(tree);
+            settle_dirs(tree);
         };
         let desk = Desk::new(many, |_| ());
         assert_eq!(desk.rsync(&["-H"], b""), 0);
