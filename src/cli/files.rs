@@ -85,7 +85,7 @@ pub(super) struct Arguments {
     /// All that is in the directories of --files-from; without it, all of SRC is copied anyway
     #[arg(short, long)]
     recursive: bool,
-    /// Accepted: recursive, with symlinks, modes, times and owners, it is always so
+    /// Accepted: symlinks, modes, times and, as root, owners are always kept
     #[arg(short, long)]
     archive: bool,
     /// Keep hard links: what is one file under several names in SRC is one in DEST

@@ -195,6 +195,21 @@ fn a_list_of_files_comes_from_a_file_or_from_standard_input_and_crosses_the_wire
 }
 
 #[test]
+fn a_slash_at_the_end_of_a_path_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Tree::at(&dir.path().join("source"));
+    source.file("d/a", "x", 0o644);
+    for (number, from) in ["source", "source/", "source//", "./source/."].iter().enumerate() {
+        for to in ["target", "target/"] {
+            let to = to.replace("target", &format!("target-{number}"));
+            expect(&here(&["-q", "-a", "--partial", "--numeric-ids", from, &to], dir.path()), 0);
+        }
+        let target = dir.path().join(format!("target-{number}"));
+        assert_same(&source.0, &target, Exact::Nanos);
+    }
+}
+
+#[test]
 fn exit_codes_tell_how_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     Tree::at(&dir.path().join("source")).file("a", "x", 0o644);
