@@ -24,6 +24,8 @@
 //!   `Plan` for each directory; `batch` carries plans out, each as one load of a lane, in order;
 //!   `trail` knows what the walk has left; `transfer` moves contents; `ending` does what must come
 //!   last. `sync` ties them together.
+//! - `listed` walks what a list names instead of a whole tree; `hard_links` tells which names are of
+//!   one file, and links them at the end.
 //! - `root` is the only code that opens files of a local tree, always below its handle.
 //!
 //! # What can go wrong, and what then
