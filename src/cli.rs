@@ -21,6 +21,7 @@ mod setup;
 mod status;
 mod sync;
 mod verify;
+mod watching;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

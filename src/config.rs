@@ -131,6 +131,10 @@ pub struct Media {
     pub hard_links: bool,
     /// Bytes a second over all connections.
     pub bwlimit: Option<u64>,
+    /// Slow down while the disks or processors of the source are busy.
+    pub gentle: bool,
+    /// Bytes a second that each side reads to compare contents, at most.
+    pub verify_rate: Option<u64>,
 }
 
 /// How the media reach the target.
@@ -261,6 +265,8 @@ impl Default for Media {
             exclude: Vec::new(),
             hard_links: false,
             bwlimit: None,
+            gentle: false,
+            verify_rate: None,
         }
     }
 }

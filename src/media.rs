@@ -23,7 +23,8 @@
 //!   known. `merge` walks both sides in step and asks only for those that differ. `compare` makes a
 //!   `Plan` for each directory; `batch` carries plans out, each as one load of a lane, in order;
 //!   `trail` knows what the walk has left; `transfer` moves contents; `ending` does what must come
-//!   last. `sync` ties them together.
+//!   last. `sync` ties them together, `walks` says of which parts of the tree. `watch` makes passes
+//!   as long as it lives.
 //! - `listed` walks what a list names instead of a whole tree; `hard_links` tells which names are of
 //!   one file, and links them at the end.
 //! - `root` is the only code that opens files of a local tree, always below its handle.
@@ -49,6 +50,7 @@ mod batch;
 mod board;
 mod change;
 mod compare;
+mod confine;
 mod cut;
 mod deletions;
 #[doc(hidden)]
@@ -58,6 +60,8 @@ mod endpoint;
 mod error;
 mod failure;
 pub mod filter;
+#[doc(hidden)]
+pub mod gentle;
 mod group;
 mod hard_links;
 pub mod helper;
@@ -78,6 +82,8 @@ mod temp;
 mod throttle;
 mod trail;
 mod transfer;
+mod walks;
+mod watch;
 
 pub use crate::wire::message::Manner;
 pub use change::{Action, Change, Differs, NodeKind};
@@ -86,3 +92,4 @@ pub use error::MediaError;
 pub use listed::{BadList, Listed};
 pub use options::{ChangeSink, DeleteLimit, Options, Outcome, Owner, PROBLEMS_MAX, Stats};
 pub use sync::sync;
+pub use watch::{Hints, Look, Rhythm, Said, WatchOptions, watch};

@@ -13,6 +13,7 @@ pub mod hello;
 pub mod message;
 pub mod names;
 pub mod path;
+pub mod scope;
 pub mod sftp;
 pub mod stream;
 pub mod tree;

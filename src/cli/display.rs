@@ -17,6 +17,7 @@ pub(super) struct Display {
     shown: Arc<Outlet>,
     recorded: Option<Arc<Outlet>>,
     look: Look,
+    live: bool,
     started: Instant,
 }
 
@@ -24,14 +25,16 @@ impl Display {
     /// A display for `common`'s options that also records into `events`, if given.
     pub fn new(common: &Common, events: Option<&Path>) -> Result<Display, Failure> {
         let look = look(common);
-        let shown = render::monitor(kind(common), &look)
+        let kind = kind(common);
+        let shown = render::monitor(kind, &look)
             .map_err(|error| Failure::from_io("start the display", error))?;
         let recorded = events
             .map(render::events::record)
             .transpose()
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         let (shown, recorded) = (Arc::new(shown), recorded.map(Arc::new));
-        Ok(Display { shown, recorded, look, started: Instant::now() })
+        let live = matches!(kind, Kind::Tty);
+        Ok(Display { shown, recorded, look, live, started: Instant::now() })
     }
 
     pub fn monitor(&self) -> Arc<dyn Monitor> {
@@ -42,6 +45,11 @@ impl Display {
 
     pub fn look(&self) -> &Look {
         &self.look
+    }
+
+    /// Whether something is drawn on a terminal.
+    pub fn is_live(&self) -> bool {
+        self.live
     }
 
     /// Tells something that the report need not repeat.

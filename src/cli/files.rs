@@ -2,7 +2,7 @@
 
 mod list;
 mod place;
-mod quantity;
+pub(super) mod quantity;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::tz::TimeZone;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Color, Common, Exit, Failure, cache};
+use super::{Color, Common, Exit, Failure, cache, watching};
 use crate::config::Transport;
 use crate::error::{Advice, one_line};
 use crate::event::{Event, Monitor};
@@ -41,6 +41,7 @@ Examples:
   transhume files -n -i --delete public/system new:/srv/system    what would change?
   transhume files --delete --max-delete 5% public/system new:/srv/system
   transhume files old.example.com:/srv/system /srv/system         from another machine
+  transhume files --watch --delete public/system new:/srv/system   keep it so
   transhume files --exclude /cache --bwlimit 20M public/system ssh://root@new:2222/srv/system")]
 pub(super) struct Arguments {
     /// The directory whose content is copied
@@ -77,7 +78,7 @@ pub(super) struct Arguments {
     /// that begin with `#` or `;` are passed over; `..` does not lead out of SRC. --exclude
     /// applies to what is named and not to what leads to it. --delete removes only what is in directories that come
     /// with their content. What is not there is a problem (exit code 3).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
     files_from: Option<PathBuf>,
     /// Names in --files-from end with NUL, not with lines
     #[arg(short = '0', long, requires = "files_from")]
@@ -113,6 +114,9 @@ pub(super) struct Arguments {
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
+    /// What each side reads a second for --checksum, at most: 500K, 20M (without a letter: KiB)
+    #[arg(long, value_name = "RATE", requires = "checksum", value_parser = quantity::rate)]
+    checksum_rate: Option<quantity::Rate>,
     /// Believe what the last pass found of files that had not changed for so long even then
     ///
     /// A change of such a file's content or mode in its place is not seen. New, renamed and
@@ -120,9 +124,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "HOURS", num_args = 0..=1, require_equals = true,
         default_missing_value = "48", conflicts_with = "checksum")]
     quick: Option<u16>,
+    /// Go on: bring over what changes in SRC until Ctrl-C, seconds after it happened
+    ///
+    /// As root, on a SRC of this machine, the kernel tells what changes; else SRC is looked at
+    /// again and again. A connection that is lost is opened again.
+    #[arg(long, conflicts_with_all = ["dry_run", "checksum"])]
+    watch: bool,
     /// Content a second over all connections: 500K, 20M (without a letter: KiB)
     #[arg(long, value_name = "RATE", value_parser = quantity::rate)]
     bwlimit: Option<quantity::Rate>,
+    /// Leave the machine of SRC to others: slow down while its disks or processors are busy
+    #[arg(long)]
+    gentle: bool,
     /// Who owns what is written, by name or number on DEST (default: as on SRC, if root writes)
     #[arg(long, value_name = "USER[:GROUP]", value_parser = quantity::owner)]
     chown: Option<Owner>,
@@ -179,7 +192,7 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
 }
 
 /// Returns at Ctrl-C or SIGTERM.
-async fn interrupt() -> Result<(), Failure> {
+pub(super) async fn interrupt() -> Result<(), Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::from_io("listen for signals", error));
     let mut interrupt = listen(SignalKind::interrupt())?;
     let mut terminate = listen(SignalKind::terminate())?;
@@ -210,13 +223,21 @@ async fn mirror(
         hard_links: arguments.hard_links,
         listed,
         checksum: arguments.checksum,
+        checksum_rate: arguments.checksum_rate.and_then(|rate| rate.0),
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
+        gentle: arguments.gentle,
         owner: arguments.chown.unwrap_or_default(),
         manner: Manner { sparse: arguments.sparse, in_place: arguments.inplace },
         on_change: told.then(|| display.changes()),
+        ..Options::default()
     };
-    let result = media::sync(&source, &target, &options, &*display.outlet).await;
+    let result = if arguments.watch {
+        let (monitor, live) = (&*display.outlet, display.live);
+        watching::watch(&source, &target, &options, monitor, live).await.map(|never| match never {})
+    } else {
+        media::sync(&source, &target, &options, &*display.outlet).await
+    };
     for host in [from, to].into_iter().flatten() {
         host.disconnect().await;
     }
@@ -304,7 +325,7 @@ async fn endpoint(
         connections,
     );
     let end = end.map_err(|error| Failure::new(exit_for(&error), error))?;
-    Ok((end, Some(host)))
+    Ok((end.remembering(cache::manifests()), Some(host)))
 }
 
 /// The command that starts a helper on `host`, installed if it is wanted and possible.
@@ -336,6 +357,8 @@ struct Display {
     outlet: Arc<Outlet>,
     /// Standard output for lines, unless they are told as notes.
     stdout: Option<Arc<Mutex<std::io::Stdout>>>,
+    /// Something is drawn on a terminal.
+    live: bool,
 }
 
 impl Display {
@@ -361,7 +384,7 @@ impl Display {
             Kind::Plain | Kind::Quiet => false,
         };
         let stdout = (!as_notes).then(|| Arc::new(Mutex::new(std::io::stdout())));
-        Ok(Display { outlet: Arc::new(outlet), stdout })
+        Ok(Display { outlet: Arc::new(outlet), stdout, live: matches!(kind, Kind::Tty) })
     }
 
     fn emit(&self, event: Event) {

@@ -94,7 +94,9 @@ fn serve_files() -> Result<(), WireError> {
     let input = File::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     let output = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let manifests = cache::manifests();
-    tokio::task::block_in_place(|| media::helper::serve(input, output, manifests.as_deref()))
+    tokio::task::block_in_place(|| {
+        media::helper::serve_confined(input, output, manifests.as_deref())
+    })
 }
 
 fn address(word: &str) -> Result<Address, String> {

@@ -4,7 +4,7 @@ use crate::database::compare::{self, compare};
 use crate::event::Event;
 use crate::instance::redis::{self, Link};
 use crate::migration::facts::{self, Facts};
-use crate::migration::steps::media::{Pass, pass};
+use crate::migration::steps::media::{Class, Pass, pass};
 use crate::migration::world::World;
 use crate::units::counted;
 
@@ -73,7 +73,7 @@ async fn redis(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u
 }
 
 async fn media(world: &World, facts: &Facts, told: &mut Vec<String>) -> Result<u64, Failure> {
-    let passed = pass(world, facts.media.as_ref(), Pass::Check, &*world.monitor).await;
+    let passed = pass(world, facts.media.as_ref(), Pass::Check, Class::All, &*world.monitor).await;
     let outcome = passed.map_err(|error| {
         Failure::of_step(Exit::Failed, "the media cannot be compared".into(), error)
     })?;

@@ -74,26 +74,35 @@ impl Changer<'_> {
             return Ok(());
         }
         let (dir, name) = self.dirs.parent(path)?;
-        let mode = meta.mode | USABLE;
-        match rustix::fs::mkdirat(&dir, name.as_bytes(), Mode::from_raw_mode(mode)) {
-            Ok(()) | Err(Errno::EXIST) => {}
+        let wanted = Meta { mode: meta.mode | USABLE, mtime: Mtime::default(), ..meta };
+        let new = match rustix::fs::mkdirat(&dir, name.as_bytes(), Mode::from_raw_mode(wanted.mode))
+        {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
             Err(error) => return Err(failure("make the directory", error)),
+        };
+        if new && self.dirs.comes_as_wanted(path, wanted) {
+            return Ok(());
         }
         let stat = stat_at(&dir, name.as_bytes()).map_err(|error| failure("look at it", error))?;
         if stat.kind != StatKind::Dir {
             return Err(Failure::new(FailureKind::Confined, "something else is in the way"));
         }
-        self.own_dir(path, stat.meta, Meta { mode, ..meta })
+        let came_so = self.own_dir(path, stat.meta, wanted)?;
+        if new && came_so {
+            self.dirs.came_as_wanted(path, wanted);
+        }
+        Ok(())
     }
 
     /// Gives a directory what the process's umask, or its parent's group or default rights, made
-    /// different from what is wanted. Mostly nothing.
-    fn own_dir(&mut self, path: &RelPath, made: Meta, wanted: Meta) -> Result<(), Failure> {
+    /// different from what is wanted; whether that was nothing, as it mostly is.
+    fn own_dir(&mut self, path: &RelPath, made: Meta, wanted: Meta) -> Result<bool, Failure> {
         let (uid, gid) = owner(wanted);
         let owned = uid.is_none_or(|uid| uid.as_raw() == made.uid)
             && gid.is_none_or(|gid| gid.as_raw() == made.gid);
         if owned && made.mode == wanted.mode {
-            return Ok(());
+            return Ok(true);
         }
         let handle = self.dirs.dir(path)?;
         if !owned {
@@ -101,7 +110,8 @@ impl Changer<'_> {
                 .map_err(|error| failure("change its owner", error))?;
         }
         // Also if only the owner differed: changing it clears bits of the mode.
-        chmod_dir(&handle, wanted.mode)
+        chmod_dir(&handle, wanted.mode)?;
+        Ok(false)
     }
 
     fn link(&mut self, path: &RelPath, meta: Meta, text: &[u8]) -> Result<(), Failure> {
@@ -218,7 +228,7 @@ impl Changer<'_> {
 }
 
 /// A seed that nobody who made the file could know.
-fn secret_seed() -> u64 {
+pub(crate) fn secret_seed() -> u64 {
     // Its keys come from the system's random numbers.
     RandomState::new().build_hasher().finish()
 }

@@ -1,9 +1,10 @@
 //! A batch: the plans of some directories, carried out together. One lane gets it as a load:
 //! directories, symlinks and modes first, then files. So nothing has to be waited for in between,
-//! and several batches are under way at once, in no order. Only the times of directories wait: for
-//! everything in them, which may be in earlier batches too.
+//! and several batches are under way at once, in no order. Only the times of directories wait for
+//! everything in them: in the load, if all of it is there; else for earlier batches too.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -36,33 +37,59 @@ pub(crate) struct Hands<'a> {
 
 #[derive(Default)]
 pub(crate) struct Batch {
+    pub number: u64,
     ops: Vec<Op>,
     files: Vec<Transfer>,
-    /// Times of directories, the deepest first.
+    /// Times of directories that `files` go into, and nothing later.
+    settling: Vec<Op>,
+    /// Times of other directories, the deepest first.
     times: Vec<Op>,
 }
 
+/// What the time of a directory has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// The changes in the same load.
+    Changes,
+    /// The files in it as well.
+    Files,
+    /// Also what is not in that load.
+    Earlier,
+}
+
 impl Batch {
-    /// `ops` make the directories that earlier batches make too: on another lane, those may be
-    /// later.
-    pub fn new(ops: Vec<Op>) -> Self {
-        Batch { ops, ..Batch::default() }
+    /// The one after this. `ops` make the directories that earlier batches make too: on another
+    /// lane, those may be later.
+    pub fn next(&self, ops: Vec<Op>) -> Self {
+        Batch { number: self.number + 1, ops, ..Batch::default() }
     }
 
-    /// Takes over what `plan` holds for now.
-    pub fn add(&mut self, plan: &mut Plan) {
+    /// Takes over what `plan` holds for now, and tells what of it changes the directory's time.
+    pub fn add(&mut self, plan: &mut Plan) -> Waits {
+        let waits = match plan.files.as_slice() {
+            [] => Waits::Changes,
+            files if files.iter().any(is_later) => Waits::Earlier,
+            _ => Waits::Files,
+        };
         self.ops.extend(plan.make.clone());
         self.ops.append(&mut plan.ops);
         self.files.append(&mut plan.files);
+        waits
     }
 
-    /// What is to be done when everything that came before is there.
-    pub fn add_time(&mut self, op: Op) {
-        self.times.push(op);
+    /// Sets a time when what it waits for is there.
+    pub fn add_time(&mut self, op: Op, waits: Waits) {
+        let list = match waits {
+            Waits::Changes => &mut self.ops,
+            Waits::Files => &mut self.settling,
+            Waits::Earlier => &mut self.times,
+        };
+        list.push(op);
     }
 
     pub fn is_full(&self) -> bool {
-        self.files.len() >= FILES_MAX || self.ops.len() + self.times.len() >= OPS_TOTAL_MAX
+        let ops = self.ops.len() + self.settling.len() + self.times.len();
+        self.files.len() >= FILES_MAX || ops >= OPS_TOTAL_MAX
     }
 
     /// Sends it on its way. `before` tells when all earlier batches are done.
@@ -71,12 +98,16 @@ impl Batch {
         hands: Hands<'a>,
         before: Option<oneshot::Receiver<()>>,
     ) -> Result<Started<'a>, MediaError> {
-        // Several lanes may share a long file, but not before its directory is there.
-        let later = |file: &Transfer| file.basis.is_some() || is_long(file.size);
-        let (later, now) = self.files.into_iter().partition(later);
-        let load = hands.load(self.ops, now)?;
+        let (later, now) = self.files.into_iter().partition(is_later);
+        let load = hands.load(self.ops, now, self.settling)?;
         Ok(Started { hands, before, load, later, times: self.times })
     }
+}
+
+/// Several lanes may share a long file, but not before its directory is there; of one with a basis
+/// the signature is awaited.
+fn is_later(file: &Transfer) -> bool {
+    file.basis.is_some() || is_long(file.size)
 }
 
 /// A batch that is under way.
@@ -92,8 +123,8 @@ pub(crate) struct Started<'a> {
 impl Started<'_> {
     /// Carries out the rest; `done` is told when all but the times is done.
     pub async fn finish(self, done: oneshot::Sender<()>) -> Result<(), MediaError> {
-        let Started { hands, before, load, later, times } = self;
-        hands.loaded(load).await?;
+        let Started { hands, before, load, later, mut times } = self;
+        times.extend(hands.loaded(load).await?);
         hands.transfer(later).await?;
         if let Some(before) = before {
             // Without an answer it failed, and so does the pass.
@@ -106,9 +137,13 @@ impl Started<'_> {
     }
 }
 
+type Answered = Vec<(Vec<Op>, oneshot::Receiver<Results>)>;
+
 /// What a lane was given.
+#[derive(Default)]
 struct Loaded {
-    changes: Vec<(Vec<Op>, oneshot::Receiver<Results>)>,
+    changes: Answered,
+    settling: Answered,
     files: Vec<(Transfer, oneshot::Receiver<Result<(), Failed>>)>,
 }
 
@@ -174,6 +209,7 @@ impl<'a> Hands<'a> {
     }
 
     async fn call(&self, call: Call) -> Result<oneshot::Receiver<Answer>, MediaError> {
+        self.board.touched.store(true, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.calls.send((call, sender)).await.map_err(|_| self.target_lost())?;
         Ok(answer)
@@ -246,24 +282,47 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// Gives operations and files to a lane, which takes them in this order.
-    fn load(&self, ops: Vec<Op>, files: Vec<Transfer>) -> Result<Loaded, MediaError> {
-        let mut loaded = Loaded { changes: Vec::new(), files: Vec::new() };
+    /// Gives operations, files, and operations for when these are published to a lane.
+    fn load(
+        &self,
+        ops: Vec<Op>,
+        files: Vec<Transfer>,
+        settling: Vec<Op>,
+    ) -> Result<Loaded, MediaError> {
+        let mut loaded = Loaded::default();
         let mut load = Vec::new();
-        for ops in ops.chunks(OPS_MAX) {
-            let (results, answer) = oneshot::channel();
-            loaded.changes.push((ops.to_vec(), answer));
-            load.push(Work::Change(Changes { ops: ops.to_vec(), results }));
+        load.extend(changes(&ops, &mut loaded.changes).map(Work::Change));
+        load.extend(files.into_iter().map(|file| Work::Move(work(file, None, &mut loaded))));
+        load.extend(changes(&settling, &mut loaded.settling).map(Work::Settle));
+        if load.is_empty() {
+            return Ok(loaded);
         }
-        for file in files {
-            load.push(Work::Move(work(file, None, &mut loaded)));
-        }
-        if load.is_empty() || self.queue.push(load) { Ok(loaded) } else { Err(self.target_lost()) }
+        self.board.touched.store(true, Ordering::Relaxed);
+        if self.queue.push(load) { Ok(loaded) } else { Err(self.target_lost()) }
     }
 
-    /// Waits for a load. Files that fail in a way that may pass are tried once more.
-    async fn loaded(&self, load: Loaded) -> Result<(), MediaError> {
-        for (ops, answer) in load.changes {
+    /// Waits for a load. Files that fail in a way that may pass are tried once more; what has to be
+    /// done again after that is given back.
+    async fn loaded(&self, load: Loaded) -> Result<Vec<Op>, MediaError> {
+        self.answered(load.changes).await?;
+        let again = self.moved(load.files).await?;
+        let settled = self.answered(load.settling).await?;
+        if again.is_empty() {
+            return Ok(Vec::new());
+        }
+        let whole = |(file, _)| Transfer { basis: None, ..file };
+        let again = again.into_iter().map(whole).collect();
+        let load = self.load(Vec::new(), again, Vec::new())?;
+        for (file, Failed { failure, .. }) in self.moved(load.files).await? {
+            self.failed(file.path, failure)?;
+        }
+        Ok(settled)
+    }
+
+    /// Waits for changes and notes those that failed; gives what they were.
+    async fn answered(&self, changes: Answered) -> Result<Vec<Op>, MediaError> {
+        let mut all = Vec::new();
+        for (ops, answer) in changes {
             let results = answer.await.map_err(|_| self.target_lost())?;
             if results.len() != ops.len() {
                 return Err(self.target_lost());
@@ -271,21 +330,16 @@ impl<'a> Hands<'a> {
             for (op, result) in ops.iter().zip(results) {
                 self.note(op, result)?;
             }
+            all.extend(ops);
         }
-        let again = self.moved(load.files).await?;
-        let whole = |(file, _)| Transfer { basis: None, ..file };
-        let again = again.into_iter().map(whole).collect();
-        let load = self.load(Vec::new(), again)?;
-        for (file, Failed { failure, .. }) in self.moved(load.files).await? {
-            self.failed(file.path, failure)?;
-        }
-        Ok(())
+        Ok(all)
     }
 
     /// Moves files and waits for them.
     pub async fn transfer(&self, files: Vec<Transfer>) -> Result<(), MediaError> {
-        let mut loaded = Loaded { changes: Vec::new(), files: Vec::new() };
+        let mut loaded = Loaded::default();
         for file in files {
+            self.board.touched.store(true, Ordering::Relaxed);
             let signature = match &file.basis {
                 Some(basis) => self.signature(basis).await?,
                 None => None,
@@ -295,7 +349,8 @@ impl<'a> Hands<'a> {
                 return Err(self.target_lost());
             }
         }
-        self.loaded(loaded).await
+        // Nothing settles with these.
+        self.loaded(loaded).await.map(drop)
     }
 
     /// Waits for files; gives those that failed in a way that may pass.
@@ -330,14 +385,26 @@ impl<'a> Hands<'a> {
         }
     }
 
-    /// Makes everything durable.
+    /// Makes everything durable that was changed.
     pub async fn sync(&self) -> Result<(), MediaError> {
+        if !self.board.touched.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         match self.call(Call::Sync).await?.await {
             Ok(Answer::Synced(Ok(()))) => Ok(()),
             Ok(Answer::Synced(Err(failure))) => Err(self.target_full(failure.to_string())),
             Ok(Answer::Applied(_) | Answer::Signature(_)) | Err(_) => Err(self.target_lost()),
         }
     }
+}
+
+/// The changes that make `ops`, which are noted in `answered`.
+fn changes(ops: &[Op], answered: &mut Answered) -> impl Iterator<Item = Changes> {
+    ops.chunks(OPS_MAX).map(|ops| {
+        let (results, answer) = oneshot::channel();
+        answered.push((ops.to_vec(), answer));
+        Changes { ops: ops.to_vec(), results }
+    })
 }
 
 /// The work of moving `file`, which is noted in `loaded`.

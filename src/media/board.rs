@@ -1,5 +1,6 @@
 //! What a pass has done so far and whom it tells.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(crate) struct Board<'a> {
     pub throttle: Throttle,
     /// Told to the one that opens lanes.
     pub more_planned: Notify,
+    /// The target was asked to change something.
+    pub touched: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -46,7 +49,8 @@ impl<'a> Board<'a> {
     ) -> Self {
         let throttle = Throttle::new(bwlimit);
         let more_planned = Notify::new();
-        Board { monitor, on_change, throttle, more_planned, state: Mutex::default() }
+        let touched = AtomicBool::new(false);
+        Board { monitor, on_change, throttle, more_planned, touched, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -104,6 +108,12 @@ impl<'a> Board<'a> {
             state.planned_files.saturating_sub(state.given_files),
             state.planned_bytes.saturating_sub(state.given_bytes),
         )
+    }
+
+    /// What was given to the target so far: files and their bytes.
+    pub fn done(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.given_files, state.given_bytes)
     }
 
     /// No more files will be planned.

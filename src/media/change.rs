@@ -51,6 +51,28 @@ impl Differs {
     }
 }
 
+impl Change {
+    /// What of the target's differs from the source's, for people.
+    pub fn in_words(&self) -> String {
+        let differs = match self.action {
+            Action::Create => return "missing".into(),
+            Action::Delete => return "not on the source".into(),
+            Action::Update(differs) | Action::Adjust(differs) => differs,
+        };
+        let all = [
+            (differs.content, "content"),
+            (differs.size, "size"),
+            (differs.time, "time"),
+            (differs.mode, "mode"),
+            (differs.owner, "owner"),
+            (differs.group, "group"),
+        ];
+        let words: Vec<&str> =
+            all.iter().filter(|(differs, _)| *differs).map(|(_, word)| *word).collect();
+        format!("other {}", words.join(", "))
+    }
+}
+
 /// The line that rsync prints for it; files come as received (`>`).
 impl fmt::Display for Change {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

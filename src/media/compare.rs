@@ -21,6 +21,8 @@ pub(crate) struct Rules {
     pub link_times: bool,
     /// Files can be patched on the target.
     pub delta: bool,
+    /// New directories of the target get their owner and mode last.
+    pub late_dirs: bool,
     /// Things that are only on the target go.
     pub delete: bool,
     /// Files are written into the old ones.
@@ -160,7 +162,7 @@ pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
             entry(&mut plan, path, &one.node, None, rules);
         }
     }
-    plan.last = Some(if is_usable(meta) {
+    plan.last = Some(if is_usable(meta) && !rules.late_dirs {
         Op::SetDirTime { path: path.clone(), mtime: meta.mtime }
     } else {
         Op::SetDir { path: path.clone(), meta }
@@ -389,7 +391,8 @@ mod tests {
     use crate::wire::bounded::Blob;
     use crate::wire::tree::Mtime;
 
-    const RULES: Rules = Rules { link_times: true, delta: true, delete: true, in_place: false };
+    const RULES: Rules =
+        Rules { link_times: true, delta: true, late_dirs: false, delete: true, in_place: false };
 
     fn meta(mode: u32, secs: i64) -> Meta {
         Meta { mode, mtime: Mtime { secs, nanos: 0 }, ..Meta::default() }

@@ -4,6 +4,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::gentle;
 use super::listed;
 use super::manifest::confirm::Remembered;
 use super::manifest::format::{Block, Builder};
@@ -21,6 +22,9 @@ pub(crate) fn cut(
     memory: Option<&Memory>,
     send: impl FnMut(Option<Shard>) -> bool,
 ) {
+    if scan.gentle.is_some() {
+        gentle::yield_to_others();
+    }
     if let Some(names) = &scan.listed {
         let mut scanning = Scanning::new(scan, send, None);
         let walked =
@@ -29,9 +33,11 @@ pub(crate) fn cut(
     }
     let manifest = memory.and_then(|memory| Manifest::open(memory, root, scan.side, scan.run));
     match manifest {
-        Some(manifest) => manifest.with(root, |remembered, recorder, fresh| {
-            Scanning::new(scan, send, Some(recorder)).run(root, Some(fresh), remembered);
-        }),
+        Some(manifest) => {
+            manifest.with(root, scan.gentle.as_ref(), |remembered, recorder, fresh| {
+                Scanning::new(scan, send, Some(recorder)).run(root, Some(fresh), remembered);
+            })
+        }
         None => Scanning::new(scan, send, None).run(root, None, Remembered::nothing()),
     }
 }

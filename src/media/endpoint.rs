@@ -36,6 +36,8 @@ enum Place {
         host: Arc<dyn Host>,
         way: Way,
         connections: usize,
+        /// Where it is remembered what was sent there, if it is sent by SFTP.
+        sent: Option<PathBuf>,
     },
 }
 
@@ -113,7 +115,16 @@ impl Endpoint {
 
     fn there(host: Arc<dyn Host>, root: Vec<u8>, way: Way, connections: usize) -> Self {
         let connections = connections.clamp(1, CONNECTIONS_MAX);
-        Endpoint { root, place: Place::There { host, way, connections } }
+        Endpoint { root, place: Place::There { host, way, connections, sent: None } }
+    }
+
+    /// The same; if files go there by SFTP, their blocks are remembered in `dir` on this machine, so
+    /// that of a long one only what changed has to be sent the next time.
+    pub fn remembering(mut self, dir: Option<PathBuf>) -> Self {
+        if let Place::There { sent, .. } = &mut self.place {
+            *sent = dir;
+        }
+        self
     }
 
     fn host_name(&self) -> &str {
@@ -140,6 +151,11 @@ impl Endpoint {
         })
     }
 
+    /// The root, if it is on this machine.
+    pub(crate) fn here(&self) -> Option<&Path> {
+        self.is_local().then(|| super::root::native(&self.root))
+    }
+
     pub(crate) fn is_local(&self) -> bool {
         matches!(self.place, Place::Here { .. })
     }
@@ -150,24 +166,27 @@ impl Endpoint {
         side: Side,
         create: bool,
         run: RunId,
+        gentle: bool,
         manner: Manner,
         monitor: &dyn Monitor,
     ) -> Result<Box<dyn Session>, MediaError> {
         let link = Link::new(self.host_name());
-        let opening = Opening { root: self.root.clone(), side, create, run, manner };
-        let (host, way, connections) = match &self.place {
+        let opening = Opening { root: self.root.clone(), side, create, run, gentle, manner };
+        let (host, way, connections, sent) = match &self.place {
             Place::Here { manifests } => {
-                return self.open_here(link, opening, manifests.as_deref()).await;
+                return self.open_here(link, &opening, manifests.as_deref()).await;
             }
-            Place::There { host, way, connections } => (host, way, connections),
+            Place::There { host, way, connections, sent } => {
+                (host, way, connections, sent.as_deref())
+            }
         };
         match way {
             Way::Helper(command) => open_helper(link, host, command, opening, *connections).await,
-            Way::Sftp => open_sftp(link, host, opening, *connections).await,
+            Way::Sftp => open_sftp(link, host, opening, *connections, sent).await,
             Way::OnlySftp => {
                 let text = format!("{}: there is no helper, files go by SFTP", host.name());
                 monitor.emit(Event::Note { text });
-                open_sftp(link, host, opening, *connections).await
+                open_sftp(link, host, opening, *connections, sent).await
             }
             Way::Either(command) => {
                 let tried = open_helper(link, host, command, opening.clone(), *connections).await;
@@ -176,7 +195,7 @@ impl Endpoint {
                         let why = one_line(&error);
                         let text = format!("{}: files go by SFTP: {why}", host.name());
                         monitor.emit(Event::Note { text });
-                        open_sftp(Link::new(host.name()), host, opening, *connections).await
+                        open_sftp(Link::new(host.name()), host, opening, *connections, sent).await
                     }
                     other => other,
                 }
@@ -187,11 +206,11 @@ impl Endpoint {
     async fn open_here(
         &self,
         link: Arc<Link>,
-        opening: Opening,
+        opening: &Opening,
         manifests: Option<&Path>,
     ) -> Result<Box<dyn Session>, MediaError> {
-        let Opening { root, side, create, run, manner } = opening;
-        let path: PathBuf = super::root::native(&root).to_owned();
+        let path: PathBuf = super::root::native(&self.root).to_owned();
+        let Opening { side, create, run, gentle, manner, .. } = *opening;
         let tasks = link.tasks.clone();
         let opened =
             tokio::task::spawn_blocking(move || Tree::open(&path, side, create, run, manner));
@@ -202,7 +221,8 @@ impl Endpoint {
             role: if side == Side::Source { "source" } else { "target" },
             source,
         })?;
-        let workers = tree.map(|tree| Workers::new(tree.remembering(manifests), tasks));
+        let workers =
+            tree.map(|tree| Workers::new(tree.remembering(manifests).gently(gentle), tasks));
         Ok(Box::new(Local::new(link, workers)))
     }
 
@@ -270,8 +290,9 @@ async fn open_sftp(
     host: &Arc<dyn Host>,
     opening: Opening,
     connections: usize,
+    sent: Option<&Path>,
 ) -> Result<Box<dyn Session>, MediaError> {
-    Ok(Box::new(Sftp::open(link, host.clone(), opening, connections).await?))
+    Ok(Box::new(Sftp::open(link, host.clone(), opening, connections, sent).await?))
 }
 
 /// Whether SFTP may work where the helper failed so.

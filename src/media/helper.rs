@@ -6,4 +6,4 @@ mod frames;
 mod server;
 pub(crate) mod stream;
 
-pub use server::serve;
+pub use server::{serve, serve_confined};

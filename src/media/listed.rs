@@ -5,8 +5,8 @@
 //! A path on the list is itself and what leads to it; a directory on it comes without its content,
 //! unless that is asked for. A symlink on the way is not followed.
 
+mod coverage;
 mod parse;
-mod scope;
 pub(crate) mod walk;
 
 use super::filter::Filter;
@@ -15,8 +15,8 @@ use crate::wire::names::{At, BadNames, Names};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Failure, FailureKind, Meta, Node, Problem};
 
+pub(crate) use coverage::Coverage;
 pub use parse::BadList;
-pub(crate) use scope::Scope;
 
 /// Missing names of one directory that are told one by one.
 const MISSING_TOLD_MAX: usize = 1000;

@@ -25,13 +25,15 @@ use std::path::{Path, PathBuf};
 use confirm::{Look, Remembered, remembered};
 use format::{Block, Found, Head, frame, record};
 use mark::{Mark, Time};
-pub(crate) use place::Recorder;
+pub(crate) use place::{ENDING_BLOCKS, Recorder, open_own};
 use place::{Place, Reader};
 
+use super::gentle::Gentle;
 use super::root::{Root, Stat};
 use crate::wire::bounded::{Blob, List};
 use crate::wire::message::{Extent, ScanSpec, Side, Trust};
 use crate::wire::path::PATH_BYTES_MAX;
+use crate::wire::scope::Scope;
 use crate::wire::tree::{MetaRule, RunId};
 
 /// What changed so shortly before a scan, or later, may change again without being noticed.
@@ -44,6 +46,7 @@ pub(crate) struct Memory {
     trust: Trust,
     rule: MetaRule,
     exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
+    scope: Scope,
     racy_secs: i64,
 }
 
@@ -70,14 +73,15 @@ impl Memory {
         if spec.checksum || spec.trust == Trust::Nothing || part || spec.hard_links {
             return None;
         }
-        let ScanSpec { rule, exclude, trust, .. } = spec.clone();
-        Some(Memory { dir: dir.to_owned(), trust, rule, exclude, racy_secs: RACY_SECS })
+        let ScanSpec { rule, exclude, scope, trust, .. } = spec.clone();
+        Some(Memory { dir: dir.to_owned(), trust, rule, exclude, scope, racy_secs: RACY_SECS })
     }
 
     /// Everything that decides what a scan of `root` finds and how it is told.
     fn key(&self, root: &Root, side: Side) -> Option<[u8; 32]> {
         let stat = root.stat().ok()?;
-        let of = (root.path(), (stat.device, stat.inode), side, self.rule, &self.exclude);
+        let inode = (stat.device, stat.inode);
+        let of = (root.path(), inode, side, self.rule, &self.exclude, &self.scope);
         Some(*blake3::hash(&postcard::to_stdvec(&of).ok()?).as_bytes())
     }
 }
@@ -118,7 +122,12 @@ impl Manifest {
     }
 
     /// Lets `work` use what is remembered, and record what is found.
-    pub fn with<T>(self, root: &Root, work: impl FnOnce(Remembered, Recorder, Fresh) -> T) -> T {
+    pub fn with<T>(
+        self,
+        root: &Root,
+        gentle: Option<&Gentle>,
+        work: impl FnOnce(Remembered, Recorder, Fresh) -> T,
+    ) -> T {
         let quiet_since = self.reader.as_ref().and_then(|reader| match self.trust {
             Trust::Nothing | Trust::Names => None,
             Trust::QuietFiles { secs } => {
@@ -126,7 +135,7 @@ impl Manifest {
                 Some((reader.head.started.0.saturating_sub(quiet), reader.head.started.1))
             }
         });
-        let look = Look { root, device: self.device, quiet_since };
+        let look = Look { root, device: self.device, quiet_since, gentle };
         let since = (self.started.0 - self.racy_secs, self.started.1);
         let fresh = Fresh { device: self.device, since };
         let Manifest { reader, recorder, .. } = self;

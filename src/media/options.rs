@@ -8,6 +8,7 @@ use super::change::Change;
 use super::listed::Listed;
 use crate::units::{Bytes, count, duration};
 use crate::wire::message::Manner;
+use crate::wire::scope::Scope;
 use crate::wire::tree::Problem;
 
 /// Called for each change, made or (in a dry run) to be made. It must not block.
@@ -30,11 +31,20 @@ pub struct Options {
     pub hard_links: bool,
     /// Compare contents by hash instead of by size and time.
     pub checksum: bool,
+    /// Bytes a second that each side reads for that, at most.
+    pub checksum_rate: Option<u64>,
     /// Do not look at files that had not changed for so long when they were last looked at, where
     /// no name in their directory changed since.
     pub quiet: Option<Duration>,
+    /// The parts of the tree that are walked, one after the other; none at all: everything.
+    pub walks: Vec<Scope>,
+    /// The walks are over what is known to have changed: what is remembered is of no use, and
+    /// nothing follows from a source where nothing is left there.
+    pub hinted: bool,
     /// Content bytes a second over all connections.
     pub bwlimit: Option<u64>,
+    /// Leave the machine of the source to others while it is busy.
+    pub gentle: bool,
     pub owner: Owner,
     pub manner: Manner,
     /// Where changes are told one by one. They are not collected: there may be millions.

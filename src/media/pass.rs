@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::batch::{Batch, Hands, UnderWay};
+use super::batch::{Batch, Hands, UnderWay, Waits};
 use super::board::Board;
 use super::change::{Action, Change, NodeKind};
 use super::compare::{self, Conflict, Deletion, Plan, Rules};
@@ -12,11 +12,12 @@ use super::deletions::Deletions;
 use super::ending;
 use super::error::MediaError;
 use super::hard_links::HardLinks;
-use super::listed::Scope;
+use super::listed::Coverage;
 use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
 use super::session::Link;
-use super::trail::Trail;
+use super::trail::{Last, Trail};
+use super::walks::Walks;
 use crate::wire::message::{Op, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
@@ -34,12 +35,14 @@ pub(super) struct Pass<'a> {
     /// Something is excluded, so a directory may hold what was not seen.
     pub filtered: bool,
     /// What the pass is about, if that is not the whole tree.
-    pub scope: Option<Scope>,
+    pub coverage: Option<Coverage>,
     pub links: (Arc<Link>, Arc<Link>),
     /// A directory of the source that could not be read: nothing in it is deleted.
     pub protected: Option<RelPath>,
     pub deletions: Deletions,
     pub conflicts: Vec<Conflict>,
+    /// How many were begun.
+    pub walks: u64,
     /// The directories that the walk is in.
     pub trail: Trail,
     /// Directories whose mode would keep us out, for the end.
@@ -49,14 +52,20 @@ pub(super) struct Pass<'a> {
     /// First names of such files that were not there, or were other files.
     /// Only where the target does not tell which names are of one file.
     pub new_firsts: Option<HashSet<RelPath>>,
+    /// The target can make changes when the files of a load are published.
+    pub settles: bool,
 }
 
 impl Pass<'_> {
     /// A dry run: every change is told, nothing is done.
-    pub async fn tell(mut self, mut merge: Merge) -> Result<(), MediaError> {
-        while let Some(pair) = self.next(&mut merge).await? {
-            self.plan(pair);
+    pub async fn tell(mut self, mut walks: Walks<'_>) -> Result<(), MediaError> {
+        while let Some(mut merge) = walks.next().await? {
+            self.walks += 1;
+            while let Some(pair) = self.next(&mut merge).await? {
+                self.plan(pair);
+            }
         }
+        self.count_root_once();
         self.refuse_emptying()?;
         for deletion in self.deletions.backwards() {
             ending::tell_deletion(self.board, &deletion);
@@ -64,18 +73,37 @@ impl Pass<'_> {
         Ok(())
     }
 
-    pub async fn run(mut self, mut merge: Merge, hands: Hands<'_>) -> Result<(), MediaError> {
+    pub async fn run(mut self, mut walks: Walks<'_>, hands: Hands<'_>) -> Result<(), MediaError> {
         let mut batch = Batch::default();
         let mut under_way = UnderWay::new(hands);
+        while let Some(merge) = walks.next().await? {
+            self.walks += 1;
+            self.walk(merge, &mut batch, &mut under_way).await?;
+        }
+        self.leave(None, &mut batch);
+        self.board.planned_all();
+        self.count_root_once();
+        self.refuse_emptying()?;
+        under_way.start(batch)?;
+        under_way.all().await?;
+        self.end(hands).await
+    }
+
+    async fn walk(
+        &mut self,
+        mut merge: Merge,
+        batch: &mut Batch,
+        under_way: &mut UnderWay<'_>,
+    ) -> Result<(), MediaError> {
         loop {
             tokio::select! {
                 done = under_way.next(), if under_way.count() > 0 => done?,
                 pair = self.next(&mut merge), if under_way.count() < BATCHES_MAX => {
                     let Some(pair) = pair? else { break };
-                    let clears = self.take(pair, &mut batch);
+                    let clears = self.take(pair, batch);
                     if batch.is_full() || clears {
-                        let next = Batch::new(self.trail.ops());
-                        under_way.start(std::mem::replace(&mut batch, next))?;
+                        let next = batch.next(self.trail.ops());
+                        under_way.start(std::mem::replace(batch, next))?;
                     }
                     if clears {
                         under_way.all().await?;
@@ -83,12 +111,17 @@ impl Pass<'_> {
                 }
             }
         }
-        self.leave(None, &mut batch);
-        self.board.planned_all();
-        self.refuse_emptying()?;
-        under_way.start(batch)?;
-        under_way.all().await?;
-        self.end(hands).await
+        self.leave(Some(&RelPath::root()), batch);
+        Ok(())
+    }
+
+    /// Each walk begins with the root.
+    fn count_root_once(&self) {
+        let again = self.walks.saturating_sub(1);
+        self.board.count(|stats| {
+            stats.source_dirs = stats.source_dirs.saturating_sub(again);
+            stats.target_dirs = stats.target_dirs.saturating_sub(again);
+        });
     }
 
     /// Plans what is to be done about a pair and adds it to the batch. Whether something has to be
@@ -103,18 +136,24 @@ impl Pass<'_> {
         let path = path.clone();
         self.leave(Some(&path), batch);
         let mut plan = self.plan(pair);
-        batch.add(&mut plan);
+        let waits = batch.add(&mut plan);
         let Plan { make, last, clears, .. } = plan;
+        let last = last.map(|op| Last { op, batch: batch.number, waits });
         self.trail.enter(path, make, last);
         clears
     }
 
     /// Ends the directories that the walk leaves on its way to `path`.
     fn leave(&mut self, path: Option<&RelPath>, batch: &mut Batch) {
-        for op in self.trail.leave(path) {
-            // A directory that its owner could not search any more must wait for what is below it.
-            let locks = matches!(&op, Op::SetDir { meta, .. } if meta.mode & 0o100 == 0);
-            if locks { self.locked.push(op) } else { batch.add_time(op) }
+        for Last { op, batch: number, waits } in self.trail.leave(path) {
+            match &op {
+                // A directory that its owner could not search any more must wait for what is below.
+                Op::SetDir { meta, .. } if meta.mode & 0o100 == 0 => self.locked.push(op),
+                Op::SetDirTime { .. } if self.settles && number == batch.number => {
+                    batch.add_time(op, waits);
+                }
+                _ => batch.add_time(op, Waits::Earlier),
+            }
         }
     }
 
@@ -149,7 +188,8 @@ impl Pass<'_> {
     /// Compares a pair, counts and tells what is to be done, and keeps what is for the end.
     fn plan(&mut self, pair: Pair) -> Plan {
         let mut plan = self.compare(pair);
-        for change in &plan.changes {
+        let again = self.walks > 1;
+        for change in plan.changes.iter().filter(|change| !(again && change.path.is_root())) {
             self.board.change(change);
         }
         for problem in plan.problems.drain(..) {
@@ -206,12 +246,12 @@ impl Pass<'_> {
     /// Whether what is only on the target may go: what is directly in the directory at `path`, and
     /// that directory itself.
     fn holds_all(&mut self, path: &RelPath) -> (bool, bool) {
-        self.scope.as_mut().map_or((true, true), |scope| scope.holds_all(path))
+        self.coverage.as_mut().map_or((true, true), |coverage| coverage.holds_all(path))
     }
 
     /// Leaves mode and time of the root as they are, if it is not on the list.
     fn spare_root(&self, path: &RelPath, mut plan: Plan) -> Plan {
-        if path.is_root() && self.scope.as_ref().is_some_and(|scope| !scope.sets_root()) {
+        if path.is_root() && self.coverage.as_ref().is_some_and(|coverage| !coverage.sets_root()) {
             (plan.make, plan.last) = (None, None);
             let restores = |deletion: &Deletion| matches!(deletion, Deletion::Restore(..));
             plan.deletions.retain(|deletion| !restores(deletion));
@@ -299,7 +339,8 @@ impl Pass<'_> {
     /// A source without a single file would delete everything: more likely it is not mounted.
     fn refuse_emptying(&self) -> Result<(), MediaError> {
         let stats = self.board.stats();
-        if self.options.delete && stats.source_files == 0 && stats.target_files > 0 {
+        let hinted = self.options.hinted;
+        if self.options.delete && !hinted && stats.source_files == 0 && stats.target_files > 0 {
             return Err(MediaError::SourceEmpty);
         }
         Ok(())

@@ -4,32 +4,36 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::Arc;
 
 use blake3::hazmat::HasherExt;
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::SendError};
 
 use super::delta::{self, Basis, Diffed};
 use super::failure::failure;
+use super::gentle::{self, Gentle};
 use super::root::{Dirs, Root, Stat, StatKind, stat_open};
+use super::session::local::Tree;
+use super::throttle::Throttle;
 use crate::wire::message::{
     CHUNK_BYTES_MAX, FileHead, Job, Manner, PartHead, Piece, WHOLE_BYTES_MAX, part_place,
 };
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Digest, Failure, FailureKind};
 
+/// What is read between two looks at the pace.
+const STRETCH_BYTES: u64 = 1 << 20;
+
 /// Serves jobs until no more come or nobody takes the pieces.
-pub(crate) fn run(
-    root: Arc<Root>,
-    manner: Manner,
-    mut jobs: mpsc::Receiver<Job>,
-    pieces: mpsc::Sender<Piece>,
-) {
-    let mut dirs = Dirs::new(root);
+pub(crate) fn run(tree: &Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Piece>) {
+    if tree.gentle.is_some() {
+        gentle::yield_to_others();
+    }
+    let pieces = Out { pieces, gentle: tree.gentle.clone() };
+    let mut dirs = Dirs::new(tree.root.clone());
     while let Some(job) = jobs.blocking_recv() {
         let ticket = job.ticket;
-        let done = match read(&mut dirs, manner, job, &pieces) {
+        let done = match read(&mut dirs, tree.manner, job, &pieces) {
             Ok(()) => Ok(()),
             Err(Stop::Failed(failure)) => pieces.blocking_send(Piece::Failed { ticket, failure }),
             Err(Stop::Gone) => return,
@@ -40,11 +44,47 @@ pub(crate) fn run(
     }
 }
 
-/// The hash of the file at `path`.
-pub(crate) fn digest_of(root: &Root, path: &RelPath) -> Result<Digest, Failure> {
+/// Where pieces go, at a pace that leaves time for others.
+struct Out {
+    pieces: mpsc::Sender<Piece>,
+    gentle: Option<Gentle>,
+}
+
+impl Out {
+    fn blocking_send(&self, piece: Piece) -> Result<(), SendError<Piece>> {
+        if let Some(gentle) = &self.gentle {
+            gentle.contents.pass_here(match &piece {
+                Piece::Whole { content, .. } | Piece::Chunk(content) => content.len() as u64,
+                Piece::Begin { .. } | Piece::End { .. } => 0,
+                Piece::Failed { .. } | Piece::Part { .. } => 0,
+            });
+        }
+        self.pieces.blocking_send(piece)
+    }
+}
+
+/// The hash of the file at `path`, read at this pace.
+pub(crate) fn digest_of(
+    root: &Root,
+    path: &RelPath,
+    pace: &Throttle,
+    gentle: Option<&Gentle>,
+) -> Result<Digest, Failure> {
     let (file, before) = open(root, path)?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(&file).map_err(|error| failure("read it", error))?;
+    loop {
+        let hashed = hasher.count();
+        hasher
+            .update_reader((&file).take(STRETCH_BYTES))
+            .map_err(|error| failure("read it", error))?;
+        if hasher.count() == hashed {
+            break;
+        }
+        pace.pass_here((hasher.count() - hashed) as usize);
+        if let Some(gentle) = gentle {
+            gentle.contents.pass_here(hasher.count() - hashed);
+        }
+    }
     unchanged(&file, &before, hasher.count())?;
     Ok(finish(&hasher))
 }
@@ -91,13 +131,8 @@ impl<T> From<mpsc::error::SendError<T>> for Stop {
     }
 }
 
-fn read(
-    dirs: &mut Dirs,
-    manner: Manner,
-    job: Job,
-    pieces: &mpsc::Sender<Piece>,
-) -> Result<(), Stop> {
-    let Job { ticket, path, signature, part } = job;
+fn read(dirs: &mut Dirs, manner: Manner, job: Job, pieces: &Out) -> Result<(), Stop> {
+    let Job { ticket, path, signature, part, .. } = job;
     let file = dirs.open_file(&path)?;
     let before = regular(&file)?;
     if let Some(index) = part {
@@ -130,7 +165,7 @@ fn read_part(
     before: &Stat,
     ticket: u64,
     index: u32,
-    pieces: &mpsc::Sender<Piece>,
+    pieces: &Out,
 ) -> Result<(), Stop> {
     let (at, length) = part_place(index, before.size).ok_or_else(changed)?;
     let Stat { meta, size, inode, changed, .. } = *before;
@@ -148,7 +183,7 @@ fn read_part(
 fn read_chunks(
     rest: &mut impl Read,
     hasher: &mut blake3::Hasher,
-    pieces: &mpsc::Sender<Piece>,
+    pieces: &Out,
 ) -> Result<(), Stop> {
     loop {
         let mut chunk = vec![0; CHUNK_BYTES_MAX];
@@ -177,7 +212,7 @@ fn read_delta(
     before: &Stat,
     manner: Manner,
     (ticket, signature): (u64, &[u8]),
-    pieces: &mpsc::Sender<Piece>,
+    pieces: &Out,
 ) -> Result<bool, Stop> {
     // A damaged signature is no reason to fail: the file can still be sent.
     let Ok(mut basis) = Basis::new(signature) else { return Ok(false) };

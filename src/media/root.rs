@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -132,6 +132,13 @@ impl Root {
     }
 }
 
+/// For [`super::confine`], which needs the directory itself.
+impl AsFd for Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 /// A handle of the directory `name` in `parent`.
 fn step(parent: impl AsFd, name: &Name) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -149,6 +156,8 @@ pub(crate) struct Dirs {
     root: Arc<Root>,
     open: HashMap<RelPath, Arc<OwnedFd>>,
     open_max: usize,
+    /// The latest new directory that was looked at and had what was asked for.
+    sample: Option<(RelPath, Meta)>,
 }
 
 impl Dirs {
@@ -156,7 +165,19 @@ impl Dirs {
         let limit = rustix::process::getrlimit(Resource::Nofile).current;
         let share = limit.map_or(CACHED_DIRS_MAX, |limit| limit as usize / CACHED_DIRS_SHARE);
         let open_max = share.clamp(CACHED_DIRS_MIN, CACHED_DIRS_MAX);
-        Dirs { root, open: HashMap::new(), open_max }
+        Dirs { root, open: HashMap::new(), open_max, sample: None }
+    }
+
+    /// A directory at `path` that was just made with `wanted` was found to be so.
+    pub fn came_as_wanted(&mut self, path: &RelPath, wanted: Meta) {
+        self.sample = Some((path.clone(), wanted));
+    }
+
+    /// Whether a directory that was just made at `path` needs no look. What could make it differ
+    /// from `wanted` (the umask, a group or default rights of the directory it is in) is handed
+    /// down from directory to directory: it would have shown in a new one further up.
+    pub fn comes_as_wanted(&self, path: &RelPath, wanted: Meta) -> bool {
+        self.sample.as_ref().is_some_and(|(top, seen)| *seen == wanted && path.is_within(top))
     }
 
     pub fn root(&self) -> &Root {

@@ -10,6 +10,7 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 
 use super::failure::failure;
 use super::filter::Filter;
+use super::gentle::Gentle;
 use super::hard_links::{FirstNames, Inode};
 use super::listed::Listed;
 use super::manifest::Fresh;
@@ -20,9 +21,11 @@ use super::manifest::recall::{Peek, Recall, Recalled};
 use super::read::digest_of;
 use super::root::{Root, Stat, StatKind, stat_at, stat_open};
 use super::temp;
+use super::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::Side;
 use crate::wire::path::{Name, RelPath};
+use crate::wire::scope::Scope;
 use crate::wire::tree::{
     Directory, Entry, Failure, FailureKind, LINK_BYTES_MAX, Meta, MetaRule, Node, Problem, RunId,
 };
@@ -37,12 +40,16 @@ pub(crate) struct Scan {
     pub side: Side,
     pub rule: MetaRule,
     pub checksum: bool,
+    /// Of what is read for that.
+    pub pace: Arc<Throttle>,
     pub filter: Filter,
     /// Only this is looked at.
     pub listed: Option<Listed>,
     /// Hard links are told.
     pub links: Option<Arc<FirstNames>>,
+    pub scope: Scope,
     pub run: RunId,
+    pub gentle: Option<Gentle>,
 }
 
 impl Scan {
@@ -69,10 +76,11 @@ impl Scan {
             }
             return false;
         }
-        if self.filter.is_empty() {
+        if self.filter.is_empty() && self.scope.is_whole() {
             return true;
         }
-        !dir.join(name).is_ok_and(|path| self.filter.excludes(&path, is_dir))
+        !dir.join(name)
+            .is_ok_and(|path| !self.scope.admits(&path) || self.filter.excludes(&path, is_dir))
     }
 }
 
@@ -84,7 +92,7 @@ pub(crate) enum Step {
     Block(Box<Block>),
 }
 
-/// A directory that was listed: what is still to be visited in it, last name first.
+/// A directory that was listed: what is still to be visited in it, the next name last.
 struct Level {
     path: RelPath,
     fd: Option<OwnedFd>,
@@ -151,7 +159,7 @@ impl Walk<'_> {
                     Peek::Nothing => {}
                     Peek::Broken => {
                         self.recall.give_up();
-                        self.go_on_plainly(&within);
+                        self.go_on_plainly();
                         continue;
                     }
                 }
@@ -193,6 +201,9 @@ impl Walk<'_> {
     fn list(&mut self, path: RelPath, opened: rustix::io::Result<OwnedFd>) -> Step {
         let visited = visit(self.root, self.scan, self.fresh, path, opened, self.levels.len());
         let Visited { directory, record, level } = visited;
+        if let Some(gentle) = &self.scan.gentle {
+            gentle.entries.pass_here(1 + directory.entries.len() as u64);
+        }
         if level.is_none() {
             self.recall.leave(&directory.path);
         }
@@ -200,21 +211,23 @@ impl Walk<'_> {
         Step::Directory(directory, record)
     }
 
-    /// What is remembered breaks off somewhere in `within`: lists again what leads to where the
-    /// walk is, and goes on with the names that come after it.
-    fn go_on_plainly(&mut self, within: &RelPath) {
+    /// What is remembered breaks off: lists again what leads to where the walk is, unless it was
+    /// listed, and goes on with the names that come after it.
+    fn go_on_plainly(&mut self) {
         let Some(reached) = self.reached.clone() else {
             // Nothing was told: as if nothing were remembered.
             return;
         };
-        if let Some(level) = self.levels.last_mut() {
-            level.within = None;
-        }
         let mut way = vec![reached.clone()];
         while let Some((dir, _)) = way.last().and_then(RelPath::split) {
             way.push(dir);
         }
-        for dir in way.into_iter().rev().filter(|dir| dir.is_within(within)) {
+        let mut listed = std::mem::take(&mut self.levels).into_iter().peekable();
+        for dir in way.into_iter().rev() {
+            if let Some(level) = listed.next_if(|level| level.path == dir) {
+                self.levels.push(Level { within: None, ..level });
+                continue;
+            }
             let opened = self.root.open_dir(&dir);
             let visited = visit(self.root, self.scan, None, dir, opened, self.levels.len());
             if let Some(mut level) = visited.level {
@@ -280,7 +293,7 @@ fn visit(
         Some(_) | None => Vec::new(),
     };
     directory.entries = found.into_iter().map(|found| found.entry).collect();
-    let dirs = directory.entries.iter().rev().filter(|entry| entry.node == Node::Dir);
+    let dirs = directory.entries.iter().filter(|entry| entry.node == Node::Dir);
     let names: Vec<Name> = dirs.map(|entry| entry.name.clone()).collect();
     let level = (!names.is_empty()).then(|| Level {
         path,
@@ -369,7 +382,7 @@ pub(super) fn node(
     let (meta, mark) = (scan.meta(meta), Some(Mark::new(&stat)));
     match kind {
         StatKind::File if scan.checksum => {
-            let content = Some(digest_of(root, path)?);
+            let content = Some(digest_of(root, path, &scan.pace, scan.gentle.as_ref())?);
             Ok((Node::File { size, meta, content }, mark, inode))
         }
         StatKind::File => Ok((Node::File { size, meta, content: None }, mark, inode)),

@@ -32,18 +32,15 @@ pub(crate) trait Session: Send + Sync {
     fn link(&self) -> &Arc<Link>;
     fn facts(&self) -> &Facts;
     fn ability(&self) -> Ability;
-    /// Starts the only scan of this session, of what is listed if that is what `spec` says.
-    async fn scan(
-        &mut self,
-        spec: ScanSpec,
-        listed: Option<&Listed>,
-    ) -> Result<Scanner, MediaError>;
+    /// Starts a scan, of what is listed if that is what `spec` says. Another one may follow when it
+    /// has ended.
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError>;
     /// A way for files out of a source.
     async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError>;
     /// A way for files into a target.
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError>;
     /// A way for changes without content. They are done in order.
-    async fn calls(&mut self) -> Result<Calls, MediaError>;
+    async fn calls(&self) -> Result<Calls, MediaError>;
 }
 
 /// What differs between the kinds of sides.
@@ -53,25 +50,45 @@ pub(crate) struct Ability {
     pub whole_secs: bool,
     /// It can make signatures and deltas, and apply them.
     pub delta: bool,
+    /// A new directory gets its owner and mode along with its time, when everything is in it.
+    pub late_dirs: bool,
     /// Large files can come or go in parts, over several lanes.
     pub parts: bool,
+    /// It can make changes when what was stored before is published.
+    pub settles: bool,
     /// It can tell which names are of the same file.
     pub tells_links: bool,
     /// It is another machine.
     pub remote: bool,
-    /// How many lanes make sense.
-    pub lanes: usize,
+    pub lanes: Lanes,
+}
+
+/// How many lanes make sense.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lanes {
+    pub max: usize,
+    /// A lane waits for the way it goes over, so several share the waiting: they are opened as
+    /// soon as there is work for them. Otherwise one more costs as much as it may bring.
+    pub wait: bool,
 }
 
 /// A question and its answer take less on a short way.
 const NEAR: Duration = Duration::from_millis(10);
 
-/// How many lanes make sense to a machine that takes so many connections. Over a short way a lane
-/// never waits, and more of them than processors only cost.
-pub(super) fn lanes_to(host: &dyn Host, connections: usize) -> usize {
-    let near = host.round_trip().is_some_and(|round_trip| round_trip < NEAR);
-    let processors = std::thread::available_parallelism().map_or(2, usize::from);
-    if near { connections.min(processors.max(2)) } else { connections }
+impl Lanes {
+    /// To a machine that takes so many connections. Over a short way a lane never waits, and more
+    /// of them than processors only cost.
+    pub fn to(host: &dyn Host, connections: usize) -> Self {
+        let near = host.round_trip().is_some_and(|round_trip| round_trip < NEAR);
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let max = if near { connections.min(processors.max(2)) } else { connections };
+        Lanes { max, wait: !near }
+    }
+
+    /// Within this machine.
+    pub fn here(max: usize) -> Self {
+        Lanes { max, wait: true }
+    }
 }
 
 /// Pieces come in the order of the jobs.

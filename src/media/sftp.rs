@@ -1,6 +1,12 @@
 //! The SFTP transport: a stock OpenSSH server with nothing else allowed. The codec is
-//! [`crate::wire::sftp`]; [`client`] keeps many requests under way on a channel, within bounds,
-//! because a flooded server collapses. A file is renamed only after every acknowledgement of it.
+//! [`crate::wire::sftp`]. A [`client`] keeps many requests under way on a channel ([`table`]),
+//! within bounds, because a flooded server collapses; [`drive`] carries their bytes.
+//!
+//! Nothing waits for a handle where the server gives those that [`handles`] foretells, which
+//! [`proof`] tries out: a file or directory is opened, used and closed in one burst. On such a
+//! channel nothing else may open anything in between, and every handle is compared; with the first
+//! other one, each is waited for from then on. A file is renamed only after every acknowledgement
+//! of it.
 //!
 //! What it cannot do: times finer than a second, hashes without reading back, and protection
 //! against somebody on the server who swaps a directory of the target for a symlink during the
@@ -9,11 +15,18 @@
 
 mod change;
 mod client;
+mod drive;
+mod handles;
 mod holes;
+mod known;
+mod meta;
 mod named;
+mod proof;
+mod reply;
 mod scan;
 mod session;
 mod source;
+mod table;
 mod target;
 
 pub(crate) use session::Sftp;

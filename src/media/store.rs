@@ -25,7 +25,7 @@ use super::failure::failure;
 use super::read::regular;
 use super::root::{Dirs, Root, StatKind, stat_at};
 use super::temp::{TempNames, partial_names};
-use crate::wire::message::{Ack, FileHead, Manner, Store, Told};
+use crate::wire::message::{Ack, FileHead, Manner, Op, Store, Told};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
 use sparse::{Sparse, hash_and_write};
@@ -175,6 +175,8 @@ pub(crate) struct Storer {
     ready_since: Option<Instant>,
     /// Renamed, but the renaming is not durable yet.
     published: Vec<u64>,
+    /// To be done when what is ready is published.
+    settling: Vec<Vec<Op>>,
     /// For whoever takes them.
     pub told: VecDeque<Told>,
 }
@@ -190,6 +192,7 @@ impl Storer {
             ready_bytes: 0,
             ready_since: None,
             published: Vec::new(),
+            settling: Vec::new(),
             told: VecDeque::new(),
         }
     }
@@ -217,6 +220,7 @@ impl Storer {
             Store::Chunk(bytes) => self.chunk(&bytes),
             Store::End { digest } => self.end(digest),
             Store::Abort => self.abort(),
+            Store::Settle(ops) => self.settling.push(ops.0),
             Store::Flush => self.flush(),
             Store::Part { ticket, file, index } => {
                 self.abort();
@@ -472,12 +476,22 @@ impl Storer {
                 }
             }
         }
+        self.settle();
+    }
+
+    /// Nothing more is renamed into the directories that these changes are about.
+    fn settle(&mut self) {
+        for ops in std::mem::take(&mut self.settling) {
+            let mut changer = Changer { dirs: &mut self.dirs, names: &mut self.names };
+            self.told.push_back(Told::Settled(changer.apply_all(&ops)));
+        }
     }
 
     fn flush(&mut self) {
         if !self.ready.is_empty() {
             self.publish();
         }
+        self.settle();
         if !self.published.is_empty() {
             // A failure is told to the files that waited for it.
             let _ = self.sync();

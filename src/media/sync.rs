@@ -16,19 +16,17 @@ use super::deletions::Deletions;
 use super::endpoint::Endpoint;
 use super::error::MediaError;
 use super::filter::Filter;
-use super::group::Scanner;
 use super::hard_links::HardLinks;
-use super::listed::{Listed, Scope};
-use super::merge::Merge;
+use super::listed::Coverage;
 use super::options::{Options, Outcome};
 use super::pass::Pass;
 use super::session::{Link, Session};
 use super::trail::Trail;
 use super::transfer;
+use super::walks::Walks;
 use crate::error::{Advice, Retry};
 use crate::event::Monitor;
-use crate::wire::bounded::{Blob, List};
-use crate::wire::message::{Extent, ScanSpec, Side, Trust};
+use crate::wire::message::Side;
 use crate::wire::path::RelPath;
 use crate::wire::tree::{MetaRule, OwnerRule, RunId};
 
@@ -44,18 +42,20 @@ pub async fn sync(
     let started = Instant::now();
     let filter = Filter::new(&options.exclude)?;
     let run = RunId(RandomState::new().build_hasher().finish());
-    let from = source.open(Side::Source, false, run, options.manner, monitor).await?;
+    let Options { manner, gentle, .. } = *options;
+    let from = source.open(Side::Source, false, run, gentle, manner, monitor).await?;
     if !from.facts().exists {
         let host = from.link().host.clone();
         return Err(MediaError::NoSource { host, path: source.root_text() });
     }
     // Before anything is made on the target.
     refuse_overlap(source, target, &*from)?;
-    let to = target.open(Side::Target, !options.dry_run, run, options.manner, monitor).await?;
+    let to = target.open(Side::Target, !options.dry_run, run, false, manner, monitor).await?;
     let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
     let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);
-    let mirrored = mirror(from, to, owner, options, !filter.is_empty(), &board).await;
+    let filtered = !filter.is_empty() || options.hinted;
+    let mirrored = mirror(from, to, owner, options, filtered, &board).await;
     // Also after an error nothing must go on behind the caller's back.
     tokio::join!(links.0.settle(), links.1.settle());
     if let Err(error) = mirrored {
@@ -90,8 +90,8 @@ fn explain(error: MediaError, links: &(Arc<Link>, Arc<Link>)) -> MediaError {
 
 /// The pass itself. When it returns, all channels are dropped.
 async fn mirror(
-    mut from: Box<dyn Session>,
-    mut to: Box<dyn Session>,
+    from: Box<dyn Session>,
+    to: Box<dyn Session>,
     owner: OwnerRule,
     options: &Options,
     filtered: bool,
@@ -102,8 +102,7 @@ async fn mirror(
         return Err(MediaError::NoLinks { host: from.link().host.clone() });
     }
     let rule = MetaRule { whole_secs: source.whole_secs || target.whole_secs, owner };
-    let (of_source, of_target) = scan_both(&mut *from, &mut *to, options, rule).await?;
-    let merge = Merge::new(of_source, of_target);
+    let walks = Walks::new(&*from, &*to, options, rule);
     let links = (from.link().clone(), to.link().clone());
     let pass = Pass {
         options,
@@ -112,22 +111,25 @@ async fn mirror(
             link_times: !rule.whole_secs,
             // Between two places of one machine reading both costs more than copying one.
             delta: source.delta && target.delta && (source.remote || target.remote),
+            late_dirs: target.late_dirs,
             delete: options.delete,
             in_place: options.manner.in_place,
         },
         filtered,
-        scope: options.listed.clone().map(Scope::new),
+        coverage: options.listed.clone().map(Coverage::new),
         links: links.clone(),
         protected: None,
         deletions: Deletions::default(),
         conflicts: Vec::new(),
+        walks: 0,
         trail: Trail::default(),
         locked: Vec::new(),
         hard_links: HardLinks::default(),
         new_firsts: (!target.tells_links).then(HashSet::new),
+        settles: target.settles,
     };
     if options.dry_run {
-        return pass.tell(merge).await;
+        return pass.tell(walks).await;
     }
     let calls = to.calls().await?;
     // One that is written in place has one writer.
@@ -137,7 +139,7 @@ async fn mirror(
     let drive = async {
         // Dropped with the end of the pass, so that both sides come to theirs.
         let (sender, calls) = (sender, calls);
-        pass.run(merge, Hands { board, calls: &calls, queue: &sender, links }).await
+        pass.run(walks, Hands { board, calls: &calls, queue: &sender, links }).await
     };
     let lanes = transfer::run(&*from, &*to, rule, &queue, board);
     tokio::try_join!(drive, lanes).map(drop)
@@ -162,36 +164,4 @@ fn refuse_overlap(
         });
     }
     Ok(())
-}
-
-async fn scan_both(
-    from: &mut dyn Session,
-    to: &mut dyn Session,
-    options: &Options,
-    rule: MetaRule,
-) -> Result<(Scanner, Scanner), MediaError> {
-    let exclude = options.exclude.iter().cloned().map(Blob).collect();
-    let trust = match options.quiet {
-        Some(quiet) => Trust::QuietFiles { secs: quiet.as_secs().try_into().unwrap_or(u32::MAX) },
-        None => Trust::Names,
-    };
-    let listed = options.listed.as_ref();
-    let hard_links = options.hard_links;
-    let extent = listed.map_or(Extent::Whole, Listed::extent);
-    let spec = ScanSpec {
-        rule,
-        checksum: options.checksum,
-        trust,
-        exclude: List(exclude),
-        extent,
-        hard_links,
-    };
-    let of_source = from.scan(spec.clone(), listed).await?;
-    // Owners are mapped on the way; what lies on the target is taken as it is.
-    let owner = match rule.owner {
-        OwnerRule::Fixed { .. } => OwnerRule::Keep,
-        OwnerRule::Keep | OwnerRule::Ignore => rule.owner,
-    };
-    let spec = ScanSpec { rule: MetaRule { owner, ..rule }, ..spec };
-    Ok((of_source, to.scan(spec, listed).await?))
 }

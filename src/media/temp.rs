@@ -43,6 +43,11 @@ fn name(run: RunId, lane: u32, number: u64) -> Vec<u8> {
     format!(".transhume-{run}-{lane}.{number}").into_bytes()
 }
 
+/// A name that is part of no tree.
+pub(crate) fn nobody() -> Option<Name> {
+    Name::new(&name(RunId(0), 0, 0)).ok()
+}
+
 /// The run that made a temporary file of this name, if it is one.
 pub(crate) fn run_of(name: &[u8]) -> Option<RunId> {
     let rest = name.strip_prefix(PREFIX)?;

@@ -1,4 +1,4 @@
-//! `--bwlimit`: one rate over all connections.
+//! `--bwlimit`: one rate over all connections; and the rate at which contents are compared.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -24,6 +24,14 @@ impl Throttle {
         let Some(rate) = self.rate else { return };
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
         tokio::time::sleep_until(self.book(Instant::now(), cost)).await;
+    }
+
+    /// The same on a thread that may block.
+    pub fn pass_here(&self, bytes: usize) {
+        let Some(rate) = self.rate else { return };
+        let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let now = Instant::now();
+        std::thread::sleep(self.book(now, cost).saturating_duration_since(now));
     }
 
     /// When something of this cost may pass that comes at `now`.

@@ -2,6 +2,7 @@
 //! to be done about them: how each is made, and what comes when the walk has left it. In flow
 //! directories in the order of a walk; memory is that of its depth.
 
+use super::batch::Waits;
 use crate::wire::message::Op;
 use crate::wire::path::RelPath;
 
@@ -12,20 +13,35 @@ pub(crate) struct Trail(Vec<Step>);
 struct Step {
     path: RelPath,
     make: Option<Op>,
-    last: Option<Op>,
+    last: Option<Last>,
+}
+
+/// What comes last for a directory.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Last {
+    pub op: Op,
+    /// The batch that what is directly in the directory belongs to, and what of it `op` must wait
+    /// for.
+    pub batch: u64,
+    pub waits: Waits,
 }
 
 impl Trail {
-    /// The walk comes to `path`, after [`Trail::leave`] for it.
-    pub fn enter(&mut self, path: RelPath, make: Option<Op>, last: Option<Op>) {
-        if make.is_some() || last.is_some() {
+    /// A walk comes to `path`, after [`Trail::leave`] for it. It may be there already: each walk of
+    /// a pass begins with the root.
+    pub fn enter(&mut self, path: RelPath, make: Option<Op>, last: Option<Last>) {
+        if let Some(step) = self.0.last_mut().filter(|step| step.path == path) {
+            step.make = make.or(step.make.take());
+            let last = last.or(step.last.take());
+            step.last = last.map(|last| Last { waits: Waits::Earlier, ..last });
+        } else if make.is_some() || last.is_some() {
             self.0.push(Step { path, make, last });
         }
     }
 
     /// What is to be done about the directories that are left on the way to `path`, the deepest
     /// first; `None` leaves all.
-    pub fn leave(&mut self, path: Option<&RelPath>) -> Vec<Op> {
+    pub fn leave(&mut self, path: Option<&RelPath>) -> Vec<Last> {
         let stays = |step: &Step| path.is_some_and(|path| path.is_within(&step.path));
         let kept = self.0.iter().take_while(|step| stays(step)).count();
         self.0.drain(kept..).rev().filter_map(|step| step.last).collect()
@@ -51,8 +67,9 @@ mod tests {
         Op::MakeDir { path: path(text), meta: Meta::default() }
     }
 
-    fn time(text: &str) -> Op {
-        Op::SetDirTime { path: path(text), mtime: Mtime::default() }
+    fn time(text: &str) -> Last {
+        let op = Op::SetDirTime { path: path(text), mtime: Mtime::default() };
+        Last { op, batch: 1, waits: Waits::Changes }
     }
 
     #[test]
@@ -66,7 +83,10 @@ mod tests {
         trail.enter(path("a/b/d"), None, None);
         assert_eq!(trail.ops(), [make("a"), make("a/b")]);
         assert_eq!(trail.leave(Some(&path("a/bc"))), [time("a/b")]);
-        assert_eq!(trail.leave(None), [time("a")]);
+        assert_eq!(trail.leave(Some(&path("a"))), []);
+        // Another walk: what the one before put into it may still be under way.
+        trail.enter(path("a"), None, None);
+        assert_eq!(trail.leave(None), [Last { waits: Waits::Earlier, ..time("a") }]);
         assert_eq!(trail.ops(), []);
     }
 }

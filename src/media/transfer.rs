@@ -7,13 +7,15 @@ mod lane;
 mod queue;
 mod split;
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
 
 use super::board::Board;
 use super::error::MediaError;
-use super::session::{Session, SourceLane, TargetLane};
+use super::session::{Lanes, Session, SourceLane, TargetLane};
 use crate::wire::message::{Op, Results, Side};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Failure, MetaRule};
@@ -29,6 +31,8 @@ pub(crate) type Load = Vec<Work>;
 pub(crate) enum Work {
     Change(Changes),
     Move(FileWork),
+    /// For when all files of the load before it are published.
+    Settle(Changes),
     /// Some of a large file.
     Part(Part),
     /// All parts of a file have ended.
@@ -72,10 +76,10 @@ pub(crate) async fn run(
     queue: &Queue,
     board: &Board<'_>,
 ) -> Result<(), MediaError> {
-    let lanes_max = lanes(source, target);
+    let lanes = lanes(source, target);
     let links = (source.link().clone(), target.link().clone());
     let (sender, mut opened) = mpsc::channel(1);
-    let open = open(source, target, lanes_max, queue, board, sender);
+    let open = open(source, target, lanes, queue, board, sender);
     let work = async {
         let mut running = FuturesUnordered::new();
         let mut opening = true;
@@ -104,30 +108,36 @@ pub(crate) async fn run(
 /// anything.
 pub(crate) fn cuts(source: &dyn Session, target: &dyn Session) -> bool {
     let (from, to) = (source.ability(), target.ability());
-    from.parts && to.parts && (from.remote || to.remote) && lanes(source, target) > 1
+    from.parts && to.parts && (from.remote || to.remote) && lanes(source, target).max > 1
 }
 
 /// What a lane is given before another one is opened beside it.
 const LANE_FILES: u64 = 64;
 const LANE_BYTES: u64 = 8 << 20;
+/// How long it is watched what lanes achieve that do not wait for their way, and how many times as
+/// long the rest of the work must take for another one to be worth its cost.
+const WATCH: Duration = Duration::from_millis(250);
+const WATCHES_LEFT_MIN: u64 = 6;
+/// A small file is as much work as so many bytes.
+const FILE_WORK_BYTES: u64 = 16 << 10;
 
 type Lane = (SourceLane, TargetLane);
 
 /// Opens lanes while there is work for them: the first one as soon as anything is planned, further
-/// ones side by side, for what is planned beyond what those before can be given.
+/// ones side by side, for what is planned beyond what those before can be given or get done soon.
 async fn open(
     source: &dyn Session,
     target: &dyn Session,
-    lanes_max: usize,
+    lanes: Lanes,
     queue: &Queue,
     board: &Board<'_>,
     opened: mpsc::Sender<Lane>,
 ) -> Result<(), MediaError> {
     let mut opening = FuturesUnordered::new();
-    let mut numbers = 0..lanes_max as u32;
+    let mut numbers = 0..lanes.max as u32;
     loop {
         tokio::select! {
-            more = wait_for_work(queue, board, numbers.start), if !numbers.is_empty() => {
+            more = wait_for_work(queue, board, numbers.start, lanes.wait), if !numbers.is_empty() => {
                 let Some(number) = numbers.next().filter(|_| more) else { return Ok(()) };
                 opening.push(open_lane(source, target, number));
             }
@@ -162,8 +172,11 @@ async fn open_lane(
 }
 
 /// Waits until there is work for one more lane than `lanes`; `false` if no more comes.
-async fn wait_for_work(queue: &Queue, board: &Board<'_>, lanes: u32) -> bool {
+async fn wait_for_work(queue: &Queue, board: &Board<'_>, lanes: u32, wait: bool) -> bool {
     let planned = async {
+        if lanes > 0 && !wait {
+            return wait_for_long_work(board).await;
+        }
         loop {
             let (files, bytes) = board.rest();
             let lanes = u64::from(lanes);
@@ -186,12 +199,29 @@ async fn wait_for_work(queue: &Queue, board: &Board<'_>, lanes: u32) -> bool {
     }
 }
 
+/// Waits until what is planned will take long, if it goes on as it does.
+async fn wait_for_long_work(board: &Board<'_>) {
+    let work = |(files, bytes): (u64, u64)| files * FILE_WORK_BYTES + bytes;
+    loop {
+        let before = work(board.done());
+        tokio::time::sleep(WATCH).await;
+        let done = work(board.done()).saturating_sub(before);
+        // Without anything done there is a wait that another lane would share.
+        if done > 0 && work(board.rest()) > done.saturating_mul(WATCHES_LEFT_MIN) {
+            return;
+        }
+    }
+}
+
 /// How many lanes make sense: what the remote sides were given, or what the local one can use.
-fn lanes(source: &dyn Session, target: &dyn Session) -> usize {
+fn lanes(source: &dyn Session, target: &dyn Session) -> Lanes {
     let (source, target) = (source.ability(), target.ability());
     match (source.remote, target.remote) {
         (true, false) => source.lanes,
         (false, true) => target.lanes,
-        (true, true) | (false, false) => source.lanes.min(target.lanes),
+        (true, true) | (false, false) => Lanes {
+            max: source.lanes.max.min(target.lanes.max),
+            wait: source.lanes.wait || target.lanes.wait,
+        },
     }
 }

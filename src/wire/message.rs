@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::bounded::{Blob, List};
 use super::names::NAMES_CHUNK_BYTES;
 use super::path::{Name, PATH_BYTES_MAX, RelPath};
+use super::scope::Scope;
 use super::tree::{
     Digest, DirectoryPart, Failure, GroupHead, LINK_BYTES_MAX, Meta, MetaRule, Mtime, RunId,
     ShardHead,
@@ -66,6 +67,8 @@ pub struct Open {
     /// Tells this stream's temporary files from those of the others.
     pub lane: u32,
     pub manner: Manner,
+    /// Leave the machine to others.
+    pub gentle: bool,
 }
 
 /// How files are written.
@@ -99,12 +102,15 @@ pub struct ScanSpec {
     pub rule: MetaRule,
     /// Hash every file.
     pub checksum: bool,
+    /// Bytes a second that are read for that, at most.
+    pub checksum_rate: Option<u64>,
     pub trust: Trust,
     /// Patterns as in `--exclude`.
     pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
     pub extent: Extent,
     /// Tell which names are of the same file.
     pub hard_links: bool,
+    pub scope: Scope,
 }
 
 /// How much of a tree is scanned.
@@ -158,6 +164,8 @@ pub struct Content {
 pub struct Job {
     pub ticket: u64,
     pub path: RelPath,
+    /// As scanned, so that not more is asked for than there is. A helper is not told: it looks.
+    pub size: u64,
     /// Of the file as it lies on the target, if a delta may pay.
     pub signature: Option<Bytes>,
     /// Only this part of it.
@@ -244,6 +252,8 @@ pub enum Store {
     },
     /// Forget the file that was begun; no acknowledgement follows.
     Abort,
+    /// Changes without content, done when all that was stored before is published.
+    Settle(List<Op, OPS_MAX>),
     /// Publish and acknowledge what was stored so far.
     Flush,
     /// Begins a part of a file, which is acknowledged by itself as soon as it is written.
@@ -282,11 +292,12 @@ pub struct Ack {
 /// What came of each operation of a list.
 pub type Results = Vec<Result<(), Failure>>;
 
-/// What a target tells of what it was given, in order: results of changes at once, files when they
-/// are published.
+/// What a target tells of what it was given: results of changes at once, those of settling changes
+/// when they are done, each kind in order; files when they are published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
     Applied(Results),
+    Settled(Results),
     Ack(Ack),
 }
 

@@ -19,7 +19,8 @@ pub const PATH_BYTES_MAX: usize = 4095;
 pub struct Name(Box<[u8]>);
 
 /// A path below the root, made of [`Name`]s, or the root itself. Its order is that of a walk that
-/// visits names in byte order and each directory's content right after it.
+/// visits the highest names first (where names are numbers or dates, the latest) and each
+/// directory's content right after it.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct RelPath(Box<[u8]>);
 
@@ -109,9 +110,23 @@ impl RelPath {
 
 impl Ord for RelPath {
     fn cmp(&self, other: &Self) -> Ordering {
-        // As bytes, with the separator lower than all others.
-        let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-        self.0.iter().map(key).cmp(other.0.iter().map(key))
+        // The root has no separator in front of what is in it.
+        if self.is_root() || other.is_root() {
+            return other.is_root().cmp(&self.is_root());
+        }
+        let pairs = self.0.iter().zip(&other.0);
+        let shared = pairs.take_while(|(one, other)| one == other).count();
+        turn(self.0.get(shared)).cmp(&turn(other.0.get(shared)))
+    }
+}
+
+/// Of two paths below the root that part with these bytes the one with the lower number comes first: a name that
+/// goes on, the highest byte first; then the directory whose name ends here; then what is in it.
+pub fn turn(byte: Option<&u8>) -> u16 {
+    match byte {
+        Some(b'/') => 257,
+        Some(byte) => 255 - u16::from(*byte),
+        None => 256,
     }
 }
 
@@ -227,7 +242,7 @@ mod tests {
             .into();
         paths.sort();
         let paths: Vec<String> = paths.iter().map(RelPath::to_string).collect();
-        assert_eq!(paths, [".", "a", "a/b", "a/b/x", "a/c", "a-b", "b"]);
+        assert_eq!(paths, [".", "b", "a-b", "a", "a/c", "a/b", "a/b/x"]);
     }
 
     proptest! {

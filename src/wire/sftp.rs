@@ -8,7 +8,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::WireError;
 pub use attrs::Attrs;
-pub use request::Request;
+pub use request::{COPY_STEP_BYTES, Request};
 
 /// The longest packet that OpenSSH sends is 256 KiB.
 pub const PACKET_BYTES_MAX: usize = 512 * 1024;
@@ -111,6 +111,22 @@ pub fn split_packet(input: &mut BytesMut) -> Result<Option<Bytes>, WireError> {
 }
 
 impl Response {
+    /// The commonest packet, that something is done, if `input` begins with a whole one: the id,
+    /// the length of the packet, and the response. Nothing of the input has to be kept for it.
+    pub fn read_success(input: &[u8]) -> Option<(u32, usize, Response)> {
+        let number = |from: usize| {
+            let bytes = input.get(from..from + 4)?;
+            Some(u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+        };
+        let packet_bytes = 4 + number(0)? as usize;
+        let whole = (13..=PACKET_BYTES_MAX).contains(&packet_bytes) && input.len() >= packet_bytes;
+        if !whole || input[4] != 101 || number(9)? != 0 {
+            return None;
+        }
+        let response = Response::Status { code: StatusCode::Ok, message: Bytes::new() };
+        Some((number(5)?, packet_bytes, response))
+    }
+
     /// The id of the request that it answers, and the answer.
     pub fn read(mut body: Bytes) -> Result<(u32, Response), WireError> {
         let number = get_u8(&mut body)?;
@@ -207,6 +223,24 @@ mod tests {
         let mut out = BytesMut::new();
         Request::Close { handle }.write(1, &mut out);
         assert_eq!(out[..], [0, 0, 0, 13, 4, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0x80]);
+    }
+
+    #[test]
+    fn success_is_known_without_taking_the_packet_apart() {
+        let packet = [&[0, 0, 0, 17, 101, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0][..], b"\0\0\0\0"];
+        let packet = packet.concat();
+        let (id, packet_bytes, response) = Response::read_success(&packet).unwrap();
+        assert_eq!((id, packet_bytes), (7, packet.len()));
+        let whole = split_packet(&mut BytesMut::from(&packet[..])).unwrap().unwrap();
+        assert_eq!(Response::read(whole).unwrap(), (7, response));
+        for short in 0..packet.len() {
+            assert_eq!(Response::read_success(&packet[..short]), None);
+        }
+        for other in
+            [[0, 0, 0, 9, 101, 0, 0, 0, 7, 0, 0, 0, 4], [0, 0, 0, 9, 103, 0, 0, 0, 7, 0, 0, 0, 0]]
+        {
+            assert_eq!(Response::read_success(&other), None);
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ enum RequestHead {
     Join { ticket: u64, file: Parted, meta: Meta },
     Drop(Parted),
     Names(Blob<NAMES_CHUNK_BYTES>),
+    Settle(List<Op, OPS_MAX>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -71,6 +72,7 @@ enum ReplyHead {
         ticket: u64,
         head: PartHead,
     },
+    Settled(List<Result<(), Failure>, OPS_MAX>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -146,10 +148,10 @@ impl FrameQueue {
             Request::Names(bytes) => self.message(&RequestHead::Names(bytes)),
             Request::Scan(spec) => self.message(&RequestHead::Scan(spec)),
             Request::Verdict(verdict) => self.message(&RequestHead::Verdict(verdict)),
-            Request::Read(Job { ticket, path, part: Some(index), signature: _ }) => {
+            Request::Read(Job { ticket, path, part: Some(index), .. }) => {
                 self.message(&RequestHead::ReadPart { ticket, path, index })
             }
-            Request::Read(Job { ticket, path, signature, part: None }) => {
+            Request::Read(Job { ticket, path, signature, part: None, .. }) => {
                 let signature_bytes = signature.as_ref().map(|bytes| bytes.len() as u64);
                 self.message(&RequestHead::Read { ticket, path, signature_bytes })?;
                 self.data(signature.unwrap_or_default());
@@ -163,6 +165,7 @@ impl FrameQueue {
     fn store(&mut self, store: Store) -> Result<(), WireError> {
         match store {
             Store::Apply(ops) => self.message(&RequestHead::Apply(ops)),
+            Store::Settle(ops) => self.message(&RequestHead::Settle(ops)),
             Store::Whole { ticket, path, meta, digest, content } => {
                 let size = content.len() as u32;
                 self.pack(&StoreWhole { ticket, path, meta, digest, size }, &content)
@@ -197,6 +200,7 @@ impl FrameQueue {
             Reply::Piece(piece) => self.piece(piece),
             Reply::Told(Told::Ack(ack)) => self.message(&ReplyHead::Ack(ack)),
             Reply::Told(Told::Applied(results)) => self.message(&ReplyHead::Done(List(results))),
+            Reply::Told(Told::Settled(results)) => self.message(&ReplyHead::Settled(List(results))),
             Reply::Answer(Answer::Applied(results)) => {
                 self.message(&ReplyHead::Applied(List(results)))
             }
@@ -283,7 +287,7 @@ impl RequestDecoder {
                         let (ticket, path) = head.clone();
                         let signature = Some(std::mem::take(bytes).freeze());
                         self.0 = Expect::Nothing;
-                        emit(Request::Read(Job { ticket, path, signature, part: None }));
+                        emit(Request::Read(Job { ticket, path, size: 0, signature, part: None }));
                     }
                     Ok(())
                 }
@@ -306,10 +310,10 @@ impl RequestDecoder {
             RequestHead::Scan(spec) => Request::Scan(spec),
             RequestHead::Verdict(verdict) => Request::Verdict(verdict),
             RequestHead::Read { ticket, path, signature_bytes: None | Some(0) } => {
-                Request::Read(Job { ticket, path, signature: None, part: None })
+                Request::Read(Job { ticket, path, size: 0, signature: None, part: None })
             }
             RequestHead::ReadPart { ticket, path, index } => {
-                Request::Read(Job { ticket, path, signature: None, part: Some(index) })
+                Request::Read(Job { ticket, path, size: 0, signature: None, part: Some(index) })
             }
             RequestHead::Read { ticket, path, signature_bytes: Some(bytes) } => {
                 self.0 = Expect::signature((ticket, path), bytes)?;
@@ -338,6 +342,7 @@ impl RequestDecoder {
                 Request::Store(Store::Join { ticket, file, meta })
             }
             RequestHead::Drop(file) => Request::Store(Store::Drop(file)),
+            RequestHead::Settle(ops) => Request::Store(Store::Settle(ops)),
         };
         emit(request);
         Ok(())
@@ -400,6 +405,7 @@ impl ReplyDecoder {
             }
             ReplyHead::Ack(ack) => Reply::Told(Told::Ack(ack)),
             ReplyHead::Done(results) => Reply::Told(Told::Applied(results.0)),
+            ReplyHead::Settled(results) => Reply::Told(Told::Settled(results.0)),
             ReplyHead::Applied(results) => Reply::Answer(Answer::Applied(results.0)),
             ReplyHead::Signature(Ok(0)) => Reply::Answer(Answer::Signature(Ok(Bytes::new()))),
             ReplyHead::Signature(Ok(bytes)) => {

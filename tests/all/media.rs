@@ -1,15 +1,22 @@
 //! The file engine: whole passes against real servers, and against peers that misbehave.
 
 mod cli;
+mod confined;
 mod delta;
+mod delta_sftp;
 mod exact;
 mod faults;
 mod fixture;
+mod gentle;
 mod guards;
 mod hostile;
 mod memory;
 mod model;
+mod odd_sftp;
+mod order;
 mod parts;
 mod rights;
 mod rsync;
 mod tree;
+mod verify;
+mod watch;

@@ -4,10 +4,10 @@ use crate::media::{DeleteLimit, Owner};
 
 /// A rate in bytes a second; `None` for no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Rate(pub Option<u64>);
+pub(in crate::cli) struct Rate(pub Option<u64>);
 
 /// As rsync reads it: KiB without a letter, `B`, `K`, `M` or `G` otherwise, 0 for no limit.
-pub(super) fn rate(text: &str) -> Result<Rate, String> {
+pub(in crate::cli) fn rate(text: &str) -> Result<Rate, String> {
     let expected = || "expected a rate such as 500K, 20M or 1.5G".to_owned();
     let (number, letter) = match text.find(|letter: char| letter.is_ascii_alphabetic()) {
         Some(at) => text.split_at(at),

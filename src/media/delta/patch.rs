@@ -10,13 +10,25 @@ use super::encode::MAGIC;
 /// How much of the old file is read at a time.
 const COPY_BUFFER_BYTES: u64 = 2 << 20;
 
-/// Turns a delta and an old file into a new one. The receiver of the output bounds how much there
-/// may be.
-pub struct Patcher {
-    basis: File,
+/// What a delta consists of, in the order of the new file.
+pub trait Sink {
+    fn literal(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// So many bytes of the old file.
+    fn copy(&mut self, offset: u64, length: u64) -> io::Result<()>;
+}
+
+/// Takes a delta apart. The sink bounds how much there may be.
+pub struct Commands {
     /// The head of a command of which not all bytes are there yet.
     partial: Vec<u8>,
     state: State,
+}
+
+/// Turns a delta and an old file into a new one. The receiver of the output bounds how much there
+/// may be.
+pub struct Patcher {
+    commands: Commands,
+    basis: File,
     /// For copies; kept, since fresh memory costs more than the reading.
     buffer: Vec<u8>,
 }
@@ -39,7 +51,7 @@ enum Command {
 
 impl Patcher {
     pub fn new(basis: File) -> Self {
-        Patcher { basis, partial: Vec::new(), state: State::Outside, buffer: Vec::new() }
+        Patcher { commands: Commands::default(), basis, buffer: Vec::new() }
     }
 
     /// Takes the next bytes of the delta and writes what follows from them.
@@ -54,14 +66,58 @@ impl Patcher {
     /// The same; of what is copied `write` is also told where in the old file it was.
     pub fn push_from(
         &mut self,
-        mut delta: &[u8],
+        delta: &[u8],
         write: &mut impl FnMut(&[u8], Option<u64>) -> io::Result<()>,
     ) -> io::Result<()> {
+        let Patcher { commands, basis, buffer } = self;
+        commands.push(delta, &mut Patching { basis, buffer, write })
+    }
+
+    /// Whether the delta ended where one may end.
+    pub fn finish(&self) -> io::Result<()> {
+        self.commands.finish()
+    }
+}
+
+struct Patching<'a, W> {
+    basis: &'a File,
+    buffer: &'a mut Vec<u8>,
+    write: &'a mut W,
+}
+
+impl<W: FnMut(&[u8], Option<u64>) -> io::Result<()>> Sink for Patching<'_, W> {
+    fn literal(&mut self, bytes: &[u8]) -> io::Result<()> {
+        (self.write)(bytes, None)
+    }
+
+    fn copy(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        let end = offset.checked_add(length).ok_or_else(damaged)?;
+        self.buffer.resize(COPY_BUFFER_BYTES as usize, 0);
+        let mut at = offset;
+        while at < end {
+            let part = &mut self.buffer[..(end - at).min(COPY_BUFFER_BYTES) as usize];
+            self.basis.read_exact_at(part, at)?;
+            (self.write)(part, Some(at))?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Commands { partial: Vec::new(), state: State::Outside }
+    }
+}
+
+impl Commands {
+    /// Takes the next bytes of the delta.
+    pub fn push(&mut self, mut delta: &[u8], sink: &mut impl Sink) -> io::Result<()> {
         while !delta.is_empty() {
             if let State::Literal { missing } = &mut self.state {
                 let length = delta.len().min(usize::try_from(*missing).unwrap_or(usize::MAX));
                 let (literal, rest) = delta.split_at(length);
-                write(literal, None)?;
+                sink.literal(literal)?;
                 *missing -= length as u64;
                 if *missing == 0 {
                     self.state = State::Command;
@@ -74,7 +130,7 @@ impl Patcher {
             if self.state == State::Outside {
                 self.head()?;
             } else {
-                self.command(write)?;
+                self.command(sink)?;
             }
         }
         Ok(())
@@ -100,10 +156,7 @@ impl Patcher {
         Ok(())
     }
 
-    fn command(
-        &mut self,
-        write: &mut impl FnMut(&[u8], Option<u64>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn command(&mut self, sink: &mut impl Sink) -> io::Result<()> {
         let Some(command) = parse(&self.partial)? else { return Ok(()) };
         self.partial.clear();
         match command {
@@ -112,25 +165,7 @@ impl Patcher {
                 return Err(damaged());
             }
             Command::Literal { length } => self.state = State::Literal { missing: length },
-            Command::Copy { offset, length } => self.copy(offset, length, write)?,
-        }
-        Ok(())
-    }
-
-    fn copy(
-        &mut self,
-        offset: u64,
-        length: u64,
-        write: &mut impl FnMut(&[u8], Option<u64>) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let end = offset.checked_add(length).ok_or_else(damaged)?;
-        self.buffer.resize(COPY_BUFFER_BYTES as usize, 0);
-        let mut at = offset;
-        while at < end {
-            let part = &mut self.buffer[..(end - at).min(COPY_BUFFER_BYTES) as usize];
-            self.basis.read_exact_at(part, at)?;
-            write(part, Some(at))?;
-            at += part.len() as u64;
+            Command::Copy { offset, length } => sink.copy(offset, length)?,
         }
         Ok(())
     }

@@ -14,13 +14,13 @@ use super::sums::{Strong, Weak};
 
 const MAGIC: [u8; 4] = *b"tsd1";
 const WEAK_BYTES: usize = 4;
-const HEAD_BYTES: usize = MAGIC.len() + 4 + 1 + 8 + 8;
+pub(super) const HEAD_BYTES: usize = MAGIC.len() + 4 + 1 + 8 + 8;
 const BLOCK_BYTES_MIN: u32 = 2 * 1024;
 pub(super) const BLOCK_BYTES_MAX: u32 = 4 << 20;
 /// Bounds the memory of whoever compares; larger files get larger blocks.
-const BLOCKS_MAX: u64 = 1 << 21;
+pub(super) const BLOCKS_MAX: u64 = 1 << 21;
 const STRONG_BYTES_MIN: usize = 3;
-const STRONG_BYTES_MAX: usize = 8;
+pub(super) const STRONG_BYTES_MAX: usize = 8;
 /// Of the chance that a file is sent in vain because a sum lied: 2^-16.
 const SPARE_BITS: u32 = 16;
 /// How many of the weak sum's bits tell blocks apart.
@@ -69,7 +69,7 @@ impl Shape {
         Ok(Shape { file_bytes, block_bytes: block_bytes as u32, strong })
     }
 
-    fn head(&self) -> Vec<u8> {
+    pub fn head(&self) -> Vec<u8> {
         let mut head = MAGIC.to_vec();
         head.extend_from_slice(&self.block_bytes.to_be_bytes());
         head.push(self.strong.bytes as u8);
@@ -79,7 +79,7 @@ impl Shape {
     }
 
     /// The shape that `head` tells, if it is one that we would have chosen or could have.
-    fn read(head: &[u8; HEAD_BYTES]) -> Result<Self, BadSignature> {
+    pub fn read(head: &[u8; HEAD_BYTES]) -> Result<Self, BadSignature> {
         let number =
             |from: usize, to: usize| head[from..to].iter().fold(0, |n, b| n << 8 | u64::from(*b));
         let block_bytes = u32::try_from(number(4, 8)).map_err(|_| BadSignature)?;
@@ -92,11 +92,11 @@ impl Shape {
         if plausible { Ok(shape) } else { Err(BadSignature) }
     }
 
-    fn sum_bytes(&self) -> usize {
+    pub fn sum_bytes(&self) -> usize {
         WEAK_BYTES + self.strong.bytes
     }
 
-    fn blocks(&self) -> u64 {
+    pub fn blocks(&self) -> u64 {
         self.file_bytes.div_ceil(u64::from(self.block_bytes))
     }
 
@@ -110,7 +110,7 @@ impl Shape {
     }
 
     /// The sums of the blocks in `piece`, which begins with one.
-    fn sums(&self, piece: &[u8]) -> Vec<u8> {
+    pub fn sums(&self, piece: &[u8]) -> Vec<u8> {
         let block_bytes = self.block_bytes as usize;
         let mut sums = Vec::with_capacity(piece.len().div_ceil(block_bytes) * self.sum_bytes());
         for block in piece.chunks(block_bytes) {

@@ -13,8 +13,8 @@ use crate::media::group::{Heading, SHARDS_KEPT_MAX, Scanner, channels};
 use crate::media::listed::Listed;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
-    calls_channel, lanes_to,
+    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    calls_channel,
 };
 use crate::wire::WireError;
 use crate::wire::bounded::Blob;
@@ -33,7 +33,7 @@ pub(crate) struct Helper {
     opening: Opening,
     connections: usize,
     facts: Facts,
-    /// The stream that told the facts; it becomes that of the scan. The lock is for the compiler:
+    /// The stream that told the facts; it becomes that of the first scan. The lock is for the compiler:
     /// a stream cannot be shared.
     first: Mutex<Option<Stream>>,
 }
@@ -152,22 +152,20 @@ impl Session for Helper {
         Ability {
             whole_secs: false,
             delta: true,
+            late_dirs: false,
             parts: true,
+            settles: true,
             tells_links: true,
             remote: true,
-            lanes: lanes_to(&*self.host, self.connections),
+            lanes: Lanes::to(&*self.host, self.connections),
         }
     }
 
-    async fn scan(
-        &mut self,
-        spec: ScanSpec,
-        listed: Option<&Listed>,
-    ) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
-        let first = self.first.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
+        let first = self.first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
         let stream = match first {
             Some(stream) => stream,
             None => self.stream(&*self.host, 0).await?,
@@ -222,12 +220,13 @@ impl Session for Helper {
         Ok(TargetLane { pieces, told })
     }
 
-    /// The stream comes up while the scan goes on; calls wait for it.
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
+    /// The stream comes up with the first call: most passes need none.
+    async fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut waiting) = calls_channel();
         let (link, host, command) = (self.link.clone(), self.host.clone(), self.command.clone());
         let opening = self.opening.clone();
         self.link.tasks.spawn(async move {
+            let Some(first) = waiting.recv().await else { return };
             let opened = Stream::open(&link, &*host, &command, &opening, CALLS_LANE).await;
             let stream = match opened {
                 Ok((stream, _)) => stream,
@@ -237,10 +236,12 @@ impl Session for Helper {
             let (requests, receiver) = mpsc::channel(1);
             let (callers, caller_receiver) = mpsc::channel(8);
             stream.run(receiver, Request::Call, ToCallers(caller_receiver));
-            while let Some((call, caller)) = waiting.recv().await {
+            let mut next = Some(first);
+            while let Some((call, caller)) = next {
                 if callers.send(caller).await.is_err() || requests.send(call).await.is_err() {
                     return;
                 }
+                next = waiting.recv().await;
             }
         });
         Ok(calls)

@@ -14,7 +14,9 @@ use tokio::sync::mpsc;
 
 use super::frames::{FrameReader, FrameWriter};
 use crate::media::apply::Changer;
+use crate::media::confine::confine;
 use crate::media::cut::cut;
+use crate::media::gentle;
 use crate::media::group::{Held, Judged};
 use crate::media::listed::Listed;
 use crate::media::read;
@@ -36,6 +38,25 @@ pub fn serve(
     output: impl Write + Send + 'static,
     manifests: Option<&Path>,
 ) -> Result<(), WireError> {
+    serve_stream(input, output, manifests, false)
+}
+
+/// The same in a process that does nothing else: once the root is open, this thread and what it
+/// starts cannot reach anything outside of it and of `manifests`, where the kernel has Landlock.
+pub fn serve_confined(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    manifests: Option<&Path>,
+) -> Result<(), WireError> {
+    serve_stream(input, output, manifests, true)
+}
+
+fn serve_stream(
+    input: impl Read,
+    output: impl Write + Send + 'static,
+    manifests: Option<&Path>,
+    confined: bool,
+) -> Result<(), WireError> {
     let mut input = FrameReader::new(input);
     let mut output = FrameWriter::new(output);
     output.write(Hello::ours().frame())?;
@@ -44,8 +65,8 @@ pub fn serve(
     Hello::accept(&greeting)?;
     let replies = Arc::new(Replies(Mutex::new(Writing { queue: FrameQueue::default(), output })));
     let manifests = manifests.map(Path::to_owned);
-    let mut server =
-        Server { replies, manifests, tree: None, lane: 0, names: Vec::new(), work: Work::None };
+    let (names, work) = (Vec::new(), Work::None);
+    let mut server = Server { replies, manifests, confined, tree: None, lane: 0, names, work };
     let served = server.serve(&mut input);
     server.end(served)
 }
@@ -92,6 +113,7 @@ impl<W: Write> Replies<W> {
 struct Server<W: Write> {
     replies: Arc<Replies<W>>,
     manifests: Option<PathBuf>,
+    confined: bool,
     tree: Option<Tree>,
     lane: u32,
     /// The list for the scan, as far as it has come.
@@ -153,10 +175,14 @@ impl<W: Write + Send + 'static> Server<W> {
         if self.tree.is_some() {
             return Err(Failure::new(FailureKind::Other, "the root was opened already"));
         }
-        let Open { root, side, create, run, lane, manner } = open;
+        let Open { root, side, create, run, lane, manner, gentle } = open;
         self.lane = lane;
         let tree = Tree::open(native(&root.0), side, create, run, manner)?;
-        self.tree = tree.map(|tree| tree.remembering(self.manifests.as_deref()));
+        if let Some(tree) = tree.as_ref().filter(|_| self.confined) {
+            let figures = if gentle { gentle::figures() } else { Vec::new() };
+            confine(&tree.root, side, self.manifests.as_deref(), &figures);
+        }
+        self.tree = tree.map(|tree| tree.remembering(self.manifests.as_deref()).gently(gentle));
         Ok(self.tree.as_ref().map_or_else(missing, Tree::facts))
     }
 
@@ -233,9 +259,8 @@ impl<W: Write + Send + 'static> Server<W> {
     fn reading(&self) -> Result<Work, WireError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, mut pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (tree, replies) = (self.tree()?, self.replies.clone());
-        let (root, manner) = (tree.root.clone(), tree.manner);
-        thread("read", move || read::run(root, manner, job_receiver, piece_sender))?;
+        let (tree, replies) = (self.tree()?.clone(), self.replies.clone());
+        thread("read", move || read::run(&tree, job_receiver, piece_sender))?;
         let write = move || {
             while let Some(piece) = pieces.blocking_recv() {
                 let idle = pieces.is_empty();

@@ -35,6 +35,7 @@ pub(crate) struct Opening {
     pub side: Side,
     pub create: bool,
     pub run: RunId,
+    pub gentle: bool,
     pub manner: Manner,
 }
 
@@ -89,10 +90,10 @@ impl Stream {
         lane: u32,
     ) -> Result<Result<Facts, Failure>, WireError> {
         self.output.feed(Hello::ours().frame()).await?;
-        let Opening { root, side, create, run, manner } = opening.clone();
+        let Opening { root, side, create, run, gentle, manner } = opening.clone();
         let mut queue = FrameQueue::default();
-        let root = Blob(root);
-        queue.request(Request::Open(Open { root, side, create, run, lane, manner }))?;
+        let open = Open { root: Blob(root), side, create, run, lane, manner, gentle };
+        queue.request(Request::Open(open))?;
         for frame in queue.take(true) {
             self.output.feed(frame).await?;
         }

@@ -18,7 +18,8 @@ use crate::wire::names::At;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Directory, Entry, Failure, FailureKind, Node, Problem};
 
-/// A directory that was looked at: what is still to be visited in it, last name first.
+/// A directory that was looked at: what is still to be visited in it, in byte order: the walk takes
+/// the last one first.
 struct Level {
     path: RelPath,
     fd: Option<OwnedFd>,
@@ -140,8 +141,7 @@ impl Walk<'_> {
         directory.entries = found.into_iter().map(|found| found.entry).collect();
         let dirs = directory.entries.iter().filter(|entry| entry.node == Node::Dir);
         let dirs = dirs.map(|entry| entry.name.clone());
-        let mut dirs = self.listed.visits(&visit, dirs, |name| name);
-        dirs.reverse();
+        let dirs = self.listed.visits(&visit, dirs, |name| name);
         let level = (!dirs.is_empty()).then_some(Level { path, fd: Some(fd), dirs });
         (directory, level)
     }

@@ -21,6 +21,7 @@ use std::vec;
 use super::format::{Block, Known, Record};
 use super::mark::{Mark, Time};
 use super::place::Reader;
+use crate::media::gentle::{self, Gentle};
 use crate::media::root::{Root, StatKind};
 
 /// A thread takes blocks until it has so many bytes: waking one up costs as much as some looks.
@@ -50,6 +51,8 @@ pub(crate) struct Look<'a> {
     pub device: u64,
     /// Files that had not changed since then are not looked at.
     pub quiet_since: Option<Time>,
+    /// Slows it down, and leaves it one thread.
+    pub gentle: Option<&'a Gentle>,
 }
 
 enum Coming {
@@ -110,7 +113,10 @@ pub(crate) fn remembered<T>(
     work: impl FnOnce(Remembered) -> T,
 ) -> T {
     let Some(reader) = reader else { return work(Remembered::nothing()) };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let threads = match look.gentle {
+        Some(_) => 1,
+        None => std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+    };
     let (sender, coming) = sync_channel(AHEAD_MAX);
     // The threads alone hold it: without any of them the rest is damaged, not awaited for ever.
     let source = Arc::new(Mutex::new(Some((reader, sender))));
@@ -119,7 +125,12 @@ pub(crate) fn remembered<T>(
             let source = source.clone();
             let builder = std::thread::Builder::new().name("look".to_owned());
             // With fewer threads it takes longer.
-            let _ = builder.spawn_scoped(scope, move || while serve(&source, look).is_some() {});
+            let _ = builder.spawn_scoped(scope, move || {
+                if look.gentle.is_some() {
+                    gentle::yield_to_others();
+                }
+                while serve(&source, look).is_some() {}
+            });
         }
         drop(source);
         work(Remembered { coming: Some(coming), ..Remembered::nothing() })
@@ -147,6 +158,9 @@ fn serve(source: &Source, look: &Look<'_>) -> Option<()> {
     };
     let mut confirmed = Vec::with_capacity(blocks.len());
     for block in blocks {
+        if let Some(gentle) = look.gentle {
+            gentle.entries.pass_here(block.head.dirs.saturating_add(block.head.files));
+        }
         match look.at(&block) {
             Some(as_it_was) => confirmed.push(Confirmed { block, as_it_was }),
             // It makes no sense: nothing is told of it, nor of what follows.

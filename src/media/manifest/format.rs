@@ -10,10 +10,10 @@ use super::mark::{MARK_BYTES, Mark};
 use crate::media::hard_links::Inode;
 use crate::media::scan::Scan;
 use crate::wire::bounded::Blob;
-use crate::wire::path::{Name, PATH_BYTES_MAX, RelPath};
+use crate::wire::path::{Name, PATH_BYTES_MAX, RelPath, turn};
 use crate::wire::tree::{Directory, Entry, LINK_BYTES_MAX, Node, ShardHead};
 
-const MAGIC: &[u8; 8] = b"trhmani1";
+const MAGIC: &[u8; 8] = b"trhmani2";
 pub(crate) const KEY_BYTES: usize = 32;
 const CHECK_BYTES: usize = 16;
 pub(crate) const HEAD_BYTES: usize = MAGIC.len() + KEY_BYTES + 12 + CHECK_BYTES;
@@ -196,7 +196,9 @@ impl Block {
             if count == 0 && shared > 0 || shared > path.len() {
                 return None;
             }
-            if count > 0 && !comes_after(&path[shared..], rest) {
+            let follows =
+                if path.is_empty() { !rest.is_empty() } else { comes_after(&path[shared..], rest) };
+            if count > 0 && !follows {
                 return None;
             }
             path.truncate(shared);
@@ -240,14 +242,10 @@ impl Block {
     }
 }
 
-/// Whether a path that goes on with `rest` where another goes on with `old` comes after it.
+/// Whether a path that goes on with `rest` where another one below the root goes on with `old`
+/// comes after that.
 fn comes_after(old: &[u8], rest: &[u8]) -> bool {
-    let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    match (old.first(), rest.first()) {
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(old), Some(new)) => key(new) > key(old),
-    }
+    turn(rest.first()) > turn(old.first())
 }
 
 fn is_name(bytes: &[u8]) -> bool {

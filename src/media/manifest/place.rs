@@ -19,6 +19,8 @@ use crate::media::root::{Root, native};
 
 const ENDING: &str = ".manifest";
 const ENDING_NEW: &str = ".new";
+/// What SFTP remembers of long files, see `media::sftp::known`.
+pub(crate) const ENDING_BLOCKS: &str = ".blocks";
 /// What a killed scan began is swept after so long, and a manifest that nobody used for so long.
 const NEW_KEPT: Duration = Duration::from_secs(24 * 3600);
 const KEPT: Duration = Duration::from_secs(180 * 24 * 3600);
@@ -69,6 +71,7 @@ impl Place {
             let kept = match () {
                 () if name.ends_with(ENDING_NEW.as_bytes()) => NEW_KEPT,
                 () if name.ends_with(ENDING.as_bytes()) => KEPT,
+                () if name.ends_with(ENDING_BLOCKS.as_bytes()) => KEPT,
                 () => continue,
             };
             let Ok(stat) = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
@@ -84,7 +87,7 @@ impl Place {
 }
 
 /// Opens a directory that only we can write to.
-fn open_own(dir: &Path) -> Option<OwnedFd> {
+pub(crate) fn open_own(dir: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = File::from(rustix::fs::open(dir, flags, Mode::empty()).ok()?);
     let ours = |stat: &Metadata| {
@@ -99,7 +102,8 @@ pub(super) fn forget(dir: &Path) -> io::Result<()> {
     let Some(fd) = open_own(dir) else { return Ok(()) };
     for entry in rustix::fs::Dir::read_from(&fd)?.flatten() {
         let name = entry.file_name().to_bytes();
-        if name.ends_with(ENDING.as_bytes()) || name.ends_with(ENDING_NEW.as_bytes()) {
+        let ours = |ending: &str| name.ends_with(ending.as_bytes());
+        if [ENDING, ENDING_NEW, ENDING_BLOCKS].into_iter().any(ours) {
             rustix::fs::unlinkat(&fd, name, AtFlags::empty())?;
         }
     }

@@ -12,6 +12,7 @@ use crate::media::cut::cut;
 use crate::media::filter::Filter;
 use crate::media::scan::Scan;
 use crate::media::shard::{Listing, Shard};
+use crate::media::throttle::Throttle;
 use crate::wire::tree::{Directory, OwnerRule, ShardHead};
 
 const RULE: MetaRule = MetaRule { whole_secs: false, owner: OwnerRule::Keep };
@@ -66,19 +67,25 @@ impl Desk {
         while clock() <= last {}
     }
 
-    fn scan(&self, memory: Option<&Memory>) -> Vec<Shard> {
-        let root = Root::open(&self.tree(), false).unwrap().unwrap();
-        let scan = Scan {
+    fn how(&self) -> Scan {
+        Scan {
             side: self.side,
             rule: RULE,
             checksum: false,
+            pace: Arc::new(Throttle::new(None)),
             filter: Filter::new(&["*.skip"]).unwrap(),
             listed: None,
             links: None,
+            scope: Scope::default(),
             run: RunId(1),
-        };
+            gentle: None,
+        }
+    }
+
+    fn scan(&self, memory: Option<&Memory>) -> Vec<Shard> {
+        let root = Root::open(&self.tree(), false).unwrap().unwrap();
         let (mut shards, mut ended) = (Vec::new(), false);
-        cut(&root, &Arc::new(scan), memory, |shard| {
+        cut(&root, &Arc::new(self.how()), memory, |shard| {
             ended = shard.is_none();
             shards.extend(shard);
             true
@@ -93,14 +100,7 @@ impl Desk {
 
     fn memory(&self) -> Memory {
         let exclude = List(vec![Blob(b"*.skip".to_vec())]);
-        let spec = ScanSpec {
-            rule: RULE,
-            checksum: false,
-            trust: self.trust,
-            exclude,
-            extent: Extent::Whole,
-            hard_links: false,
-        };
+        let spec = spec(self.trust, exclude);
         let memory = Memory::new(&self.manifests(), &spec).unwrap();
         Memory { racy_secs: self.racy_secs, ..memory }
     }
@@ -124,6 +124,19 @@ impl Desk {
             fs::create_dir_all(&dir).unwrap();
             fs::write(dir.join("file"), format!("{number}")).unwrap();
         }
+    }
+}
+
+fn spec(trust: Trust, exclude: List<Blob<PATH_BYTES_MAX>, 4096>) -> ScanSpec {
+    ScanSpec {
+        rule: RULE,
+        checksum: false,
+        checksum_rate: None,
+        trust,
+        exclude,
+        extent: Extent::Whole,
+        hard_links: false,
+        scope: Scope::default(),
     }
 }
 
@@ -265,9 +278,9 @@ fn whatever_happens_to_the_file_the_tree_is_told_as_it_is() {
     }));
     damaged.push([&whole[..], b"more"].concat());
     damaged.push(b"nonsense".repeat(100));
-    // Changes that only a walk from there on sees.
+    // Changes that only a walk from there on sees, and some before.
     fs::create_dir(desk.tree().join("2/6/new")).unwrap();
-    fs::remove_dir_all(desk.tree().join("2/5")).unwrap();
+    fs::remove_dir_all(desk.tree().join("0/5")).unwrap();
     let plain = desk.plain();
     for bytes in damaged {
         fs::write(&path, bytes).unwrap();
@@ -329,15 +342,7 @@ fn a_scan_that_is_broken_off_leaves_the_old_manifest() {
     fs::create_dir(desk.tree().join("0/new")).unwrap();
     let root = Root::open(&desk.tree(), false).unwrap().unwrap();
     let filter = Filter::new(&["*.skip"]).unwrap();
-    let scan = Scan {
-        side: desk.side,
-        rule: RULE,
-        checksum: false,
-        filter,
-        listed: None,
-        links: None,
-        run: RunId(2),
-    };
+    let scan = Scan { filter, run: RunId(2), ..desk.how() };
     let mut shards = 0;
     cut(&root, &Arc::new(scan), Some(&desk.memory()), |_| {
         shards += 1;
@@ -367,14 +372,7 @@ fn a_place_that_is_not_safe_is_not_used() {
     fs::remove_file(desk.manifests()).unwrap();
     symlink(desk.tree(), desk.manifests().parent().unwrap().join("x")).unwrap();
     let exclude = List(Vec::new());
-    let spec = ScanSpec {
-        rule: RULE,
-        checksum: false,
-        trust: Trust::Names,
-        exclude,
-        extent: Extent::Whole,
-        hard_links: false,
-    };
+    let spec = spec(Trust::Names, exclude);
     let memory = Memory::new(&desk.dir.path().join("cache/x/inside"), &spec).unwrap();
     desk.scan(Some(&memory));
     assert_eq!(fs::read_dir(desk.tree().join("inside")).unwrap().count(), 0);
@@ -513,4 +511,11 @@ proptest! {
             desk.assert_law();
         }
     }
+}
+
+/// The seed of the fuzz target is a block, as long as this holds.
+#[test]
+fn the_seed_of_the_fuzz_target_is_a_block() {
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/manifest/block");
+    assert_eq!(directories_in(&fs::read(seed).unwrap()), Some(4));
 }

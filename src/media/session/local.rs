@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel,
 };
 use crate::media::apply::Changer;
@@ -16,6 +16,7 @@ use crate::media::cut::cut;
 use crate::media::error::MediaError;
 use crate::media::failure::failure;
 use crate::media::filter::{BadPattern, Filter};
+use crate::media::gentle::Gentle;
 use crate::media::group::{Heading, Scanner, channels, hold};
 use crate::media::listed::Listed;
 use crate::media::manifest::Memory;
@@ -24,6 +25,7 @@ use crate::media::root::{Dirs, Root};
 use crate::media::scan::Scan;
 use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
+use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, Job, Manner, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
@@ -47,6 +49,8 @@ pub(crate) struct Tree {
     pub side: Side,
     pub run: RunId,
     pub manner: Manner,
+    /// What slows down whoever reads it.
+    pub gentle: Option<Gentle>,
     /// Where it is remembered what scans find.
     manifests: Option<Arc<Path>>,
 }
@@ -61,12 +65,18 @@ impl Tree {
         manner: Manner,
     ) -> Result<Option<Self>, Failure> {
         let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
-        Ok(root.map(|root| Tree { root: Arc::new(root), side, run, manner, manifests: None }))
+        let root = root.map(Arc::new);
+        Ok(root.map(|root| Tree { root, side, run, manner, gentle: None, manifests: None }))
     }
 
     /// The same tree, whose scans are remembered in `manifests`.
     pub fn remembering(self, manifests: Option<&Path>) -> Self {
         Tree { manifests: manifests.map(Arc::from), ..self }
+    }
+
+    /// The same tree, read gently or not.
+    pub fn gently(self, gentle: bool) -> Self {
+        Tree { gentle: gentle.then(Gentle::new), ..self }
     }
 
     pub fn facts(&self) -> Facts {
@@ -84,10 +94,13 @@ impl Tree {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
+            pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
             listed,
             links: spec.hard_links.then(Arc::default),
+            scope: spec.scope.clone().checked(),
             run: self.run,
+            gentle: self.gentle.clone(),
         })
     }
 
@@ -133,8 +146,8 @@ impl Workers {
     pub fn reader(&self) -> Result<(mpsc::Sender<Job>, mpsc::Receiver<Piece>), MediaError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
-        let (root, manner) = (self.tree.root.clone(), self.tree.manner);
-        thread("read", move || read::run(root, manner, job_receiver, piece_sender))?;
+        let tree = self.tree.clone();
+        thread("read", move || read::run(&tree, job_receiver, piece_sender))?;
         Ok((jobs, pieces))
     }
 
@@ -219,16 +232,14 @@ impl Session for Local {
             delta: true,
             parts: true,
             tells_links: true,
+            settles: true,
+            late_dirs: false,
             remote: false,
-            lanes: LOCAL_LANES,
+            lanes: Lanes::here(LOCAL_LANES),
         }
     }
 
-    async fn scan(
-        &mut self,
-        spec: ScanSpec,
-        listed: Option<&Listed>,
-    ) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
         match &self.workers {
             Some(workers) => workers.scan(&spec, listed),
             None => Ok(scan_nothing().await),
@@ -245,7 +256,7 @@ impl Session for Local {
         Ok(TargetLane { pieces, told })
     }
 
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
+    async fn calls(&self) -> Result<Calls, MediaError> {
         self.workers()?.calls()
     }
 }

@@ -1,88 +1,99 @@
 //! Requests and replies on one SFTP channel. Any number of callers ask at once; what is under way
-//! is bounded in bytes and in number. Requests go out in the order in which they were first
-//! polled, and the server handles them in that order.
+//! is bounded in bytes and in number. Requests go out in the order in which they were posted, those
+//! of a [`Client::burst`] without anything in between; [`super::drive`] carries the bytes.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_util::task::AbortOnDropHandle;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
+use super::drive;
+use super::handles::Handles;
+use super::reply::{SftpError, attrs, data, done, name, names, unexpected};
+use super::table::Table;
 use crate::host::{Host, Stream};
 use crate::media::error::MediaError;
 use crate::media::session::Link;
 use crate::wire::WireError;
 use crate::wire::sftp::{
-    Attrs, NameEntry, Request, Response, StatusCode, VERSION, init, read_version, split_packet,
+    Attrs, NameEntry, Request, Response, VERSION, init, read_version, split_packet,
 };
-use crate::wire::tree::{Failure, FailureKind};
 
-/// A stock server that is sent more than about 1 MiB ahead slows down to a crawl.
-const OUTSTANDING_BYTES_MAX: usize = 1 << 20;
-const OUTSTANDING_REQUESTS_MAX: usize = 512;
-/// Requests are written together up to one SSH packet.
-const WRITE_BYTES: usize = 32 * 1024;
+/// A stock server that is sent more than this ahead begins to slow down, and with some times more to
+/// a crawl.
+const OUTSTANDING_BYTES: usize = 1 << 20;
+/// Over a long way much of it is under way; an SSH channel takes no more.
+const OUTSTANDING_BYTES_FAR: usize = 2 << 20;
+const FAR: Duration = Duration::from_millis(30);
+const OUTSTANDING_REQUESTS_MAX: usize = 1000;
+/// Whoever waits for room is woken when so much of it is used, in percent: not for every reply.
+const REFILLED_AT_PERCENT: usize = 75;
 /// How long the server may leave all requests unanswered.
-const SILENCE_SECS_MAX: u64 = 120;
+pub(super) const SILENCE_SECS_MAX: u64 = 120;
 
-/// One channel. Dropping all clones ends it.
+/// One channel. Dropping all clones, and all replies that are waited for, ends it.
 #[derive(Clone)]
-pub(crate) struct Client {
-    link: Arc<Link>,
-    requests: mpsc::Sender<Queued>,
-    window: Arc<Semaphore>,
-    extensions: Arc<Vec<Bytes>>,
-}
+pub(crate) struct Client(Arc<Ended>);
 
-struct Queued {
-    request: Request,
-    waiting: Waiting,
-}
+/// Tells the driver when nobody asks for anything any more.
+struct Ended(Arc<Shared>);
 
-/// Who waits for a reply, and the room in the window that it takes.
-struct Waiting {
-    answer: oneshot::Sender<Response>,
-    _room: OwnedSemaphorePermit,
-}
-
-type Table = Arc<Mutex<HashMap<u32, Waiting>>>;
-
-/// Why a request did not give what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum SftpError {
-    #[error("{}", status_text(*code, message))]
-    Status { code: StatusCode, message: Bytes },
-    #[error("the connection was lost")]
-    Lost,
-    #[error("the server answers something else than was asked")]
-    Unexpected,
-}
-
-fn status_text(code: StatusCode, message: &[u8]) -> String {
-    if message.is_empty() {
-        format!("{code:?}")
-    } else {
-        String::from_utf8_lossy(message).into_owned()
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.state().closing = true;
+        self.0.posted.notify_one();
     }
 }
 
-impl SftpError {
-    pub fn is_missing(&self) -> bool {
-        matches!(self, SftpError::Status { code: StatusCode::NoSuchFile, .. })
+pub(super) struct Shared {
+    pub link: Arc<Link>,
+    extensions: Vec<Bytes>,
+    state: Mutex<State>,
+    /// Something is to be sent, or nothing more ever.
+    pub posted: Notify,
+}
+
+pub(super) struct State {
+    pub table: Table,
+    /// What is to be sent.
+    pub out: BytesMut,
+    /// The handles that the server is going to give, if it is known to be one that can be foretold.
+    handles: Option<Handles>,
+    bytes_max: usize,
+    room: Vec<Waker>,
+    pub closing: bool,
+    lost: bool,
+}
+
+impl Shared {
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn has_room(&self, percent: usize) -> bool {
+        self.table.waiting_bytes() * 100 < self.bytes_max * percent
+            && self.table.waiting_requests() * 100 < OUTSTANDING_REQUESTS_MAX * percent
     }
 
-    pub fn failure(self, action: &str) -> Failure {
-        let kind = match &self {
-            SftpError::Status { code: StatusCode::NoSuchFile, .. } => FailureKind::Vanished,
-            SftpError::Status { code: StatusCode::PermissionDenied, .. } => FailureKind::Denied,
-            SftpError::Lost => FailureKind::Lost,
-            SftpError::Status { .. } | SftpError::Unexpected => FailureKind::Other,
-        };
-        Failure::new(kind, format!("cannot {action}: {self}"))
+    /// Whoever waits for room, once there is some.
+    pub fn refill(&mut self) -> Vec<Waker> {
+        if self.room.is_empty() || !self.has_room(REFILLED_AT_PERCENT) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.room)
+    }
+
+    /// Nothing more comes; gives whoever waits for anything.
+    pub fn lose(&mut self) -> Vec<Waker> {
+        self.lost = true;
+        let mut wakers = std::mem::take(&mut self.room);
+        wakers.extend(self.table.wakers());
+        wakers
     }
 }
 
@@ -101,46 +112,119 @@ impl Client {
             Ok(greeting) => greeting.map_err(wire)?,
             Err(_) => return Err(MediaError::Silent { host: name, secs: SILENCE_SECS_MAX }),
         };
-        let (reader, writer) = tokio::io::split(stream);
-        let (requests, receiver) = mpsc::channel(OUTSTANDING_REQUESTS_MAX);
-        let (table, closing) = (Table::default(), Arc::new(AtomicBool::new(false)));
-        let write = write(link.clone(), writer, receiver, table.clone(), closing.clone());
-        let writing = AbortOnDropHandle::new(tokio::spawn(write));
-        tokio::spawn(read(link.clone(), reader, table, closing, writing));
-        Ok(Client {
-            link: link.clone(),
-            requests,
-            window: Arc::new(Semaphore::new(OUTSTANDING_BYTES_MAX)),
-            extensions: Arc::new(extensions),
-        })
+        let state = State {
+            table: Table::new(),
+            out: BytesMut::new(),
+            handles: None,
+            bytes_max: match host.round_trip() {
+                Some(round_trip) if round_trip >= FAR => OUTSTANDING_BYTES_FAR,
+                Some(_) | None => OUTSTANDING_BYTES,
+            },
+            room: Vec::new(),
+            closing: false,
+            lost: false,
+        };
+        let (state, posted) = (Mutex::new(state), Notify::new());
+        let shared = Arc::new(Shared { link: link.clone(), extensions, state, posted });
+        tokio::spawn(drive::run(shared.clone(), stream));
+        Ok(Client(Arc::new(Ended(shared))))
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
     }
 
     pub fn link(&self) -> &Arc<Link> {
-        &self.link
+        &self.shared().link
     }
 
     pub fn offers(&self, extension: &str) -> bool {
-        self.extensions.iter().any(|offered| offered == extension.as_bytes())
+        self.shared().extensions.iter().any(|offered| offered == extension.as_bytes())
+    }
+
+    /// Whether handles are foretold on this channel.
+    pub fn foretells(&self) -> bool {
+        self.shared().state().handles.is_some()
+    }
+
+    /// From here on handles are foretold, because they were proved to be; or no more, because one
+    /// was another one.
+    pub fn foretell(&self, handles: Option<Handles>) {
+        self.shared().state().handles = handles;
+    }
+
+    /// Whether the server has answered everything in the order in which it was asked.
+    pub fn is_in_order(&self) -> bool {
+        self.shared().state().table.is_in_order()
+    }
+
+    /// Whether the reply to an OPEN is the handle that was foretold. If it is another one, it is
+    /// given back, and nothing is foretold any more.
+    pub async fn is_foretold(
+        &self,
+        reply: Option<Result<Response, SftpError>>,
+        foretold: &Bytes,
+    ) -> Result<bool, SftpError> {
+        let real = match reply.unwrap_or(Err(SftpError::Unexpected))? {
+            Response::Handle(real) => real,
+            other => return Err(unexpected(other)),
+        };
+        if real == *foretold && self.is_in_order() {
+            return Ok(true);
+        }
+        self.foretell(None);
+        if real != *foretold {
+            // A handle that stays open is lost, and nothing else.
+            let _ = self.close(real).await;
+        }
+        Ok(false)
+    }
+
+    /// Waits until more may be asked.
+    pub async fn room(&self) {
+        std::future::poll_fn(|context| {
+            let mut state = self.shared().state();
+            if state.lost || state.has_room(100) {
+                return Poll::Ready(());
+            }
+            if !state.room.iter().any(|waker| waker.will_wake(context.waker())) {
+                state.room.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Whether more may be asked now.
+    pub fn has_room(&self) -> bool {
+        self.shared().state().has_room(100)
+    }
+
+    /// Posts several requests with nothing in between. Nothing waits for room here.
+    pub fn burst(&self, post: impl FnOnce(&mut Burst<'_>)) -> Replies {
+        let mut state = self.shared().state();
+        let mut burst = Burst { state: &mut state, first: None, count: 0 };
+        post(&mut burst);
+        let Burst { first, count, .. } = burst;
+        drop(state);
+        self.shared().posted.notify_one();
+        Replies { client: self.clone(), first: first.unwrap_or_default(), count }
+    }
+
+    /// Posts one request.
+    pub fn post(&self, request: &Request) -> Replies {
+        self.burst(|burst| burst.post(request))
     }
 
     /// Sends a request when there is room for it and waits for its reply.
     pub async fn ask(&self, request: Request) -> Result<Response, SftpError> {
-        // Small requests count as if they were larger, which bounds their number too.
-        let weight = request.weight().max(OUTSTANDING_BYTES_MAX / OUTSTANDING_REQUESTS_MAX);
-        let weight = weight.min(OUTSTANDING_BYTES_MAX) as u32;
-        let room =
-            self.window.clone().acquire_many_owned(weight).await.map_err(|_| SftpError::Lost)?;
-        let (answer, response) = oneshot::channel();
-        let waiting = Waiting { answer, _room: room };
-        self.requests.send(Queued { request, waiting }).await.map_err(|_| SftpError::Lost)?;
-        response.await.map_err(|_| SftpError::Lost)
+        self.room().await;
+        self.post(&request).one().await
     }
 
+    /// For requests whose answer is a status.
     pub async fn done(&self, request: Request) -> Result<(), SftpError> {
-        match self.ask(request).await? {
-            Response::Status { code: StatusCode::Ok, .. } => Ok(()),
-            other => Err(unexpected(other)),
-        }
+        done(self.ask(request).await?)
     }
 
     pub async fn handle(&self, request: Request) -> Result<Bytes, SftpError> {
@@ -151,34 +235,22 @@ impl Client {
     }
 
     pub async fn attrs(&self, request: Request) -> Result<Attrs, SftpError> {
-        match self.ask(request).await? {
-            Response::Attrs(attrs) => Ok(attrs),
-            other => Err(unexpected(other)),
-        }
+        attrs(self.ask(request).await?)
     }
 
     /// Names, or `None` at the end of a directory.
     pub async fn names(&self, request: Request) -> Result<Option<Vec<NameEntry>>, SftpError> {
-        match self.ask(request).await? {
-            Response::Names(names) => Ok(Some(names)),
-            Response::Status { code: StatusCode::Eof, .. } => Ok(None),
-            other => Err(unexpected(other)),
-        }
+        names(self.ask(request).await?)
     }
 
     /// The one name that REALPATH and READLINK give.
     pub async fn name(&self, request: Request) -> Result<Bytes, SftpError> {
-        let mut names = self.names(request).await?.unwrap_or_default();
-        if names.len() == 1 { Ok(names.remove(0).name) } else { Err(SftpError::Unexpected) }
+        name(self.ask(request).await?)
     }
 
     /// Content, or `None` at the end of a file.
     pub async fn data(&self, request: Request) -> Result<Option<Bytes>, SftpError> {
-        match self.ask(request).await? {
-            Response::Data(data) => Ok(Some(data)),
-            Response::Status { code: StatusCode::Eof, .. } => Ok(None),
-            other => Err(unexpected(other)),
-        }
+        data(self.ask(request).await?)
     }
 
     pub async fn close(&self, handle: Bytes) -> Result<(), SftpError> {
@@ -186,15 +258,111 @@ impl Client {
     }
 }
 
-fn unexpected(response: Response) -> SftpError {
-    match response {
-        Response::Status { code: StatusCode::Ok, .. }
-        | Response::Handle(_)
-        | Response::Data(_)
-        | Response::Names(_)
-        | Response::Attrs(_)
-        | Response::Extended(_) => SftpError::Unexpected,
-        Response::Status { code, message } => SftpError::Status { code, message },
+/// Requests that are being posted.
+pub(super) struct Burst<'a> {
+    state: &'a mut State,
+    first: Option<u32>,
+    count: u32,
+}
+
+impl Burst<'_> {
+    pub fn post(&mut self, request: &Request) {
+        let State { table, out, .. } = &mut *self.state;
+        // Known before it is sent: the reply may be faster than we are.
+        let id = table.add(request.weight());
+        request.write(id, out);
+        self.first.get_or_insert(id);
+        self.count += 1;
+    }
+
+    /// Posts an OPEN or OPENDIR; gives the handle that it is going to give. It must be closed with
+    /// [`Burst::close`] before the next one is opened, or that one before it. Where nothing is
+    /// foretold, the handle is one that no server knows.
+    pub fn open(&mut self, request: &Request) -> Bytes {
+        self.post(request);
+        match &mut self.state.handles {
+            Some(handles) => handles.open(),
+            None => Bytes::from_static(&[0xff; 4]),
+        }
+    }
+
+    pub fn close(&mut self, handle: &Bytes) {
+        self.post(&Request::Close { handle: handle.clone() });
+        if let Some(handles) = &mut self.state.handles {
+            handles.close(handle);
+        }
+    }
+}
+
+/// The replies to requests that were posted together. Dropping it forgets them.
+pub(super) struct Replies {
+    client: Client,
+    first: u32,
+    count: u32,
+}
+
+impl Replies {
+    /// Waits until all are there. May be dropped and called again.
+    pub fn ready(&self) -> impl Future<Output = ()> + Send + '_ {
+        std::future::poll_fn(|context| self.poll(context))
+    }
+
+    pub fn is_ready(&self) -> bool {
+        let state = self.client.shared().state();
+        state.lost || state.table.is_answered(self.first, self.count)
+    }
+
+    fn poll(&self, context: &Context<'_>) -> Poll<()> {
+        let mut state = self.client.shared().state();
+        match state.table.poll(self.first, self.count, context) {
+            Poll::Pending if !state.lost => Poll::Pending,
+            Poll::Pending | Poll::Ready(()) => Poll::Ready(()),
+        }
+    }
+
+    /// What came, in the order of the requests. A reply that did not come is an error.
+    pub fn take(mut self) -> Vec<Result<Response, SftpError>> {
+        let count = std::mem::take(&mut self.count);
+        let mut state = self.client.shared().state();
+        let ids = (0..count).map(|step| self.first.wrapping_add(step));
+        let replies = ids.map(|id| {
+            let reply = state.table.take(id).ok_or(SftpError::Lost);
+            if reply.is_err() {
+                state.table.forget(id);
+            }
+            reply
+        });
+        replies.collect()
+    }
+
+    pub async fn all(self) -> Vec<Result<Response, SftpError>> {
+        self.ready().await;
+        self.take()
+    }
+
+    /// The only reply.
+    pub async fn one(self) -> Result<Response, SftpError> {
+        self.all().await.pop().unwrap_or(Err(SftpError::Unexpected))
+    }
+
+    /// Whether all of them are a status that says that it is done.
+    pub async fn done(self) -> Result<(), SftpError> {
+        self.ready().await;
+        self.take_done()
+    }
+
+    /// The same, of replies that are there.
+    pub fn take_done(self) -> Result<(), SftpError> {
+        self.take().into_iter().try_for_each(|reply| done(reply?))
+    }
+}
+
+impl Drop for Replies {
+    fn drop(&mut self) {
+        if self.count > 0 {
+            let mut state = self.client.shared().state();
+            (0..self.count).for_each(|step| state.table.forget(self.first.wrapping_add(step)));
+        }
     }
 }
 
@@ -216,85 +384,4 @@ async fn greet(stream: &mut Stream) -> Result<Vec<Bytes>, WireError> {
         (VERSION, _) => Err(WireError::OutOfTurn("a reply")),
         _ => Err(WireError::Packet("the server does not speak version 3")),
     }
-}
-
-async fn write(
-    link: Arc<Link>,
-    mut output: WriteHalf<Stream>,
-    mut requests: mpsc::Receiver<Queued>,
-    table: Table,
-    closing: Arc<AtomicBool>,
-) {
-    let mut buffer = BytesMut::new();
-    let mut id = 0_u32;
-    while let Some(queued) = requests.recv().await {
-        let mut next = Some(queued);
-        while let Some(Queued { request, waiting }) = next {
-            id = id.wrapping_add(1);
-            // Known before it is sent: the reply may be faster than we are.
-            lock(&table).insert(id, waiting);
-            request.write(id, &mut buffer);
-            next = if buffer.len() < WRITE_BYTES { requests.try_recv().ok() } else { None };
-        }
-        link.count_sent(buffer.len());
-        let written = async {
-            output.write_all(&buffer).await?;
-            output.flush().await
-        };
-        if written.await.is_err() {
-            // The reading half sees the same break and tells.
-            return;
-        }
-        buffer.clear();
-    }
-    closing.store(true, Ordering::Release);
-    // The server ends with its input; if it is gone already, so much the better.
-    let _ = output.shutdown().await;
-}
-
-async fn read(
-    link: Arc<Link>,
-    mut input: ReadHalf<Stream>,
-    table: Table,
-    closing: Arc<AtomicBool>,
-    writing: AbortOnDropHandle<()>,
-) {
-    let mut buffer = BytesMut::with_capacity(64 * 1024);
-    let error = loop {
-        match take_packets(&mut buffer, &table) {
-            Ok(()) => {}
-            Err(source) => break MediaError::Wire { host: link.host.clone(), source },
-        }
-        buffer.reserve(64 * 1024);
-        let silence = Duration::from_secs(SILENCE_SECS_MAX);
-        match tokio::time::timeout(silence, input.read_buf(&mut buffer)).await {
-            Ok(Ok(count)) if count > 0 => link.count_received(count),
-            Ok(_) => break MediaError::Lost { host: link.host.clone() },
-            Err(_) if lock(&table).is_empty() => {}
-            Err(_) => {
-                break MediaError::Silent { host: link.host.clone(), secs: SILENCE_SECS_MAX };
-            }
-        }
-    };
-    if !closing.load(Ordering::Acquire) || !lock(&table).is_empty() {
-        link.fail(error);
-    }
-    // Whoever still waits, or began to just now, learns that nothing more comes.
-    drop(writing);
-    lock(&table).clear();
-}
-
-fn take_packets(buffer: &mut BytesMut, table: &Table) -> Result<(), WireError> {
-    while let Some(packet) = split_packet(buffer)? {
-        let (id, response) = Response::read(packet)?;
-        let waiting = lock(table).remove(&id);
-        let waiting = waiting.ok_or(WireError::OutOfTurn("a reply to no request"))?;
-        // Whoever asked may have given up.
-        let _ = waiting.answer.send(response);
-    }
-    Ok(())
-}
-
-fn lock(table: &Table) -> std::sync::MutexGuard<'_, HashMap<u32, Waiting>> {
-    table.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -1,13 +1,14 @@
 //! Names of a list looked at over SFTP, one by one, instead of what a directory holds.
 
-use futures_util::FutureExt;
 use std::collections::BTreeSet;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, StreamExt};
 
-use super::client::SftpError;
-use super::scan::{Candidate, kind};
+use super::meta::{TYPE_DIR, TYPE_LINK, kind};
+use super::reply::SftpError;
+use super::scan::Candidate;
 use super::session::Tree;
 use crate::media::listed::{Kind, Listed, Missing, Visit};
 use crate::media::scan::Scan;
@@ -121,8 +122,8 @@ pub(super) async fn add(
 
 fn kind_of(attrs: &Attrs) -> Kind {
     match kind(attrs) {
-        0o040_000 => Kind::Dir,
-        0o120_000 => Kind::Link,
+        TYPE_DIR => Kind::Dir,
+        TYPE_LINK => Kind::Link,
         _ => Kind::Other,
     }
 }

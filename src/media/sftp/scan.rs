@@ -10,9 +10,11 @@ use futures_util::stream::{self, FuturesUnordered};
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::client::SftpError;
+use super::meta::{TYPE_DIR, TYPE_FILE, TYPE_LINK, kind, meta_of};
+use super::named;
+use super::reply::{self, SftpError};
 use super::session::Tree;
-use super::{named, source};
+use super::source;
 use crate::media::listed::{Listed, Visit};
 use crate::media::scan::Scan;
 use crate::media::shard::{Cutter, Shard};
@@ -20,13 +22,18 @@ use crate::wire::bounded::Blob;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::sftp::{Attrs, NameEntry, Request};
 use crate::wire::tree::{
-    Directory, Entry, Failure, FailureKind, LINK_BYTES_MAX, Meta, Mtime, Node, Problem,
+    Directory, Entry, Failure, FailureKind, LINK_BYTES_MAX, Meta, Node, Problem,
 };
 
 /// Directories being listed at once.
-const LISTED_AT_ONCE_MAX: usize = 64;
+const LISTED_AT_ONCE_MAX: usize = 240;
+const LISTED_GENTLY_MAX: usize = 4;
 /// How far ahead in the order of the walk: so many listings may wait for their turn.
-const AHEAD_MAX: usize = 512;
+const AHEAD_MAX: usize = 1024;
+/// Replies that a directory takes mostly: the names, and that there are no more.
+const READS_MIN: usize = 2;
+/// A directory with more names than come in so many replies is listed step by step.
+const READS_MAX: usize = 1024;
 /// Symlinks and hashes of one directory under way at once.
 const NODES_AHEAD_MAX: usize = 16;
 
@@ -49,20 +56,22 @@ pub(super) struct Candidate {
 /// A directory and those in it, with what the listing tells of them.
 struct Looked {
     directory: Directory,
+    /// In byte order: the walk comes to the last one first.
     dirs: Vec<(RelPath, Option<Meta>, Visit)>,
 }
 
 type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Looked, SftpError>)>>;
 
 /// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
-pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shard>>) {
+pub(super) async fn run(tree: Tree, scan: Scan, gentle: bool, shards: mpsc::Sender<Option<Shard>>) {
+    let at_once = if gentle { LISTED_GENTLY_MAX } else { LISTED_AT_ONCE_MAX };
     let mut cutter = Cutter::new(scan.side, scan.rule);
     let visit = scan.listed.as_ref().map_or(Visit::EVERYTHING, Listed::root);
     let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None, visit)]);
     let mut listing = Listing::new();
     let mut number = 0;
     while !order.is_empty() {
-        start(&tree, &scan, &mut order, &mut listing, &mut number);
+        start(&tree, &scan, at_once, &mut order, &mut listing, &mut number);
         match order.pop_front() {
             Some(Pending::Listed(directory)) => {
                 if let Some(shard) = cutter.push(*directory)
@@ -82,7 +91,7 @@ pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shar
         let Some(at) = order.iter().position(started) else { return };
         order[at] = Pending::Listed(Box::new(directory));
         // Those in it come next in the order, and are listed ahead like all others.
-        for (path, meta, visit) in dirs.into_iter().rev() {
+        for (path, meta, visit) in dirs {
             order.insert(at + 1, Pending::Waiting(path, meta, visit));
         }
     }
@@ -99,11 +108,13 @@ pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shar
 fn start<'a>(
     tree: &'a Tree,
     scan: &'a Scan,
+    at_once: usize,
     order: &mut VecDeque<Pending>,
     listing: &mut Listing<'a>,
     number: &mut u64,
 ) {
-    if listing.len() >= LISTED_AT_ONCE_MAX {
+    // Not for every one that ends: looking for the next ones takes longer than that.
+    if listing.len() > at_once / 4 * 3 {
         return;
     }
     for pending in order.iter_mut().take(AHEAD_MAX) {
@@ -112,21 +123,9 @@ fn start<'a>(
         let (path, meta, visit, id) = (path.clone(), *meta, *visit, *number);
         listing.push(Box::pin(async move { (id, list(tree, scan, path, meta, visit).await) }));
         *pending = Pending::Started(id);
-        if listing.len() >= LISTED_AT_ONCE_MAX {
+        if listing.len() >= at_once {
             return;
         }
-    }
-}
-
-/// The meta of a file or directory as SFTP tells it.
-pub(super) fn meta_of(attrs: &Attrs) -> Meta {
-    let (uid, gid) = attrs.owner.unwrap_or_default();
-    let (_, secs) = attrs.times.unwrap_or_default();
-    Meta {
-        mode: attrs.mode.unwrap_or_default() & 0o7777,
-        mtime: Mtime { secs: secs.into(), nanos: 0 },
-        uid,
-        gid,
     }
 }
 
@@ -204,6 +203,14 @@ async fn list(
 }
 
 async fn read_names(tree: &Tree, path: &RelPath) -> Result<Vec<NameEntry>, SftpError> {
+    let mut reads = READS_MIN;
+    while tree.client.foretells() {
+        match read_in_burst(tree, path, reads).await? {
+            Some(names) => return Ok(names),
+            None if reads >= READS_MAX => tree.client.foretell(None),
+            None => reads = READS_MAX.min(reads * 8),
+        }
+    }
     let handle = tree.client.handle(Request::OpenDir { path: tree.full(path) }).await?;
     let mut all = Vec::new();
     let result = loop {
@@ -215,6 +222,34 @@ async fn read_names(tree: &Tree, path: &RelPath) -> Result<Vec<NameEntry>, SftpE
     };
     tree.client.close(handle).await?;
     result.map(|()| all)
+}
+
+/// The names of a directory, if they come in so many replies; without waiting in between.
+async fn read_in_burst(
+    tree: &Tree,
+    path: &RelPath,
+    reads: usize,
+) -> Result<Option<Vec<NameEntry>>, SftpError> {
+    let client = &tree.client;
+    client.room().await;
+    let mut foretold = Bytes::new();
+    let replies = client.burst(|burst| {
+        foretold = burst.open(&Request::OpenDir { path: tree.full(path) });
+        (0..reads).for_each(|_| burst.post(&Request::ReadDir { handle: foretold.clone() }));
+        burst.close(&foretold);
+    });
+    let mut replies = replies.all().await.into_iter();
+    if !client.is_foretold(replies.next(), &foretold).await? {
+        return Ok(None);
+    }
+    let mut all = Vec::new();
+    for reply in replies.take(reads) {
+        match reply::names(reply?)? {
+            Some(names) => all.extend(names),
+            None => return Ok(Some(all)),
+        }
+    }
+    Ok(None)
 }
 
 /// The names that belong to the tree, checked: a server may send anything.
@@ -233,7 +268,7 @@ fn admit(scan: &Scan, listed: &mut Looked, names: Vec<NameEntry>) -> Vec<Candida
             directory.problems.push(Problem { path: directory.path.clone(), failure });
             continue;
         };
-        let is_dir = kind(&attrs) == 0o040_000;
+        let is_dir = kind(&attrs) == TYPE_DIR;
         if scan.admits(&directory.path, &name, is_dir, &mut directory.leftovers) {
             admitted.push(Candidate { name, path, links, attrs });
         }
@@ -241,18 +276,17 @@ fn admit(scan: &Scan, listed: &mut Looked, names: Vec<NameEntry>) -> Vec<Candida
     admitted
 }
 
-pub(super) fn kind(attrs: &Attrs) -> u32 {
-    attrs.mode.unwrap_or_default() & 0o170_000
-}
-
 async fn node(tree: &Tree, scan: &Scan, candidate: &Candidate) -> Result<Node, Failure> {
     let Candidate { path, attrs, links, .. } = candidate;
     let meta = scan.meta(meta_of(attrs));
     match kind(attrs) {
-        0o040_000 => Ok(Node::Dir),
-        0o100_000 => {
-            let content =
-                if scan.checksum { Some(source::digest_of(tree, path).await?) } else { None };
+        TYPE_DIR => Ok(Node::Dir),
+        TYPE_FILE => {
+            let content = if scan.checksum {
+                Some(source::digest_of(tree, path, &scan.pace).await?)
+            } else {
+                None
+            };
             let size = attrs.size.unwrap_or_default();
             // Which ones its other names are is not told.
             let linked = scan.links.is_some() && links.is_some_and(|links| links > 1);
@@ -261,7 +295,7 @@ async fn node(tree: &Tree, scan: &Scan, candidate: &Candidate) -> Result<Node, F
                 false => Node::File { size, meta, content },
             })
         }
-        0o120_000 => {
+        TYPE_LINK => {
             let link = Request::ReadLink { path: tree.full(path) };
             let text: Bytes =
                 tree.client.name(link).await.map_err(|error| error.failure("read the symlink"))?;

@@ -1,12 +1,18 @@
 //! The session of an endpoint that is reached by SFTP.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::client::{Client, SftpError};
+use super::client::Client;
+use super::handles::Handles;
+use super::known::Known;
+use super::meta::{TYPE_DIR, kind};
+use super::proof::Proof;
+use super::reply::{SftpError, attrs, is_done, name};
 use super::{change, scan, source, target};
 use crate::host::Host;
 use crate::media::error::MediaError;
@@ -17,26 +23,30 @@ use crate::media::listed::Listed;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
+    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel,
 };
 use crate::media::temp::TempNames;
+use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, Manner, ScanSpec, Side};
 use crate::wire::path::RelPath;
-use crate::wire::sftp::{Attrs, Request, open_flags};
+use crate::wire::sftp::{Attrs, Request, Response, open_flags};
 use crate::wire::tree::{Failure, FailureKind, RunId};
 
 const CALLS_LANE: u32 = u32::MAX;
 const PROBE_LANE: u32 = u32::MAX - 1;
-const TYPE_BITS: u32 = 0o170_000;
-const TYPE_DIR: u32 = 0o040_000;
 
 /// A tree on an SFTP server.
 #[derive(Clone)]
 pub(crate) struct Tree {
     pub client: Client,
     pub manner: Manner,
+    /// LSETSTAT takes modes too, so a directory gets all it is to have in one request, and no
+    /// symlink is followed for it.
+    pub sets_all: bool,
+    /// What was sent to the tree, where deltas against that can be applied.
+    pub known: Option<Known>,
     /// The canonical path of the root.
     root: Bytes,
 }
@@ -68,6 +78,7 @@ pub(crate) struct Sftp {
     connections: usize,
     side: Side,
     run: RunId,
+    gentle: bool,
     tree: Tree,
     facts: Facts,
 }
@@ -79,6 +90,7 @@ impl Sftp {
         host: Arc<dyn Host>,
         opening: Opening,
         connections: usize,
+        sent: Option<&Path>,
     ) -> Result<Self, MediaError> {
         let client = Client::open(&link, &*host).await?;
         if opening.side == Side::Target && !client.offers("posix-rename@openssh.com") {
@@ -87,7 +99,7 @@ impl Sftp {
                 what: "posix-rename@openssh.com, so files cannot be replaced safely",
             });
         }
-        let Opening { root, side, create, run, manner } = opening;
+        let Opening { root, side, create, run, gentle, manner } = opening;
         let found = find_root(&client, &root, create).await;
         let found = found.map_err(|error| match link.take_failure() {
             Some(failure) => failure,
@@ -98,16 +110,24 @@ impl Sftp {
                 source: error,
             },
         })?;
-        let tree = Tree { client, manner, root: found.clone().unwrap_or_default() };
+        let mut tree = Tree { client, manner, sets_all: false, known: None, root: Bytes::new() };
         let facts = match found {
             None => missing(),
-            Some(path) => Facts {
-                exists: true,
-                privileged: side == Side::Target && is_privileged(&tree, create, run).await,
-                path: Blob(path.to_vec()),
-            },
+            Some(Root { path, attrs }) => {
+                tree.root = path.clone();
+                let can = match side {
+                    Side::Target => try_out(&tree, &attrs, create, run).await,
+                    Side::Source => Can::default(),
+                };
+                tree.sets_all = can.set_all;
+                // What is written in place is sent whole: the server can only copy into new files.
+                if side == Side::Target && create && !manner.in_place {
+                    tree.known = known(&tree, &link.host, sent);
+                }
+                Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
+            }
         };
-        Ok(Sftp { host, connections, side, run, tree, facts })
+        Ok(Sftp { host, connections, side, run, gentle, tree, facts })
     }
 
     /// A channel over a connection of its own.
@@ -118,62 +138,124 @@ impl Sftp {
             source: Box::new(source),
         })?;
         let client = Client::open(link, &*own).await?;
+        // What was proved on the first channel is proved again on this one, along the way.
+        client.foretell(self.tree.client.foretells().then(Handles::default));
         Ok(Tree { client, ..self.tree.clone() })
     }
 }
 
-/// The canonical path of the root; `None` if there is none.
-async fn find_root(client: &Client, root: &[u8], create: bool) -> Result<Option<Bytes>, Failure> {
+struct Root {
+    /// Canonical.
+    path: Bytes,
+    attrs: Attrs,
+}
+
+/// Looks at the root, and along with it whether handles can be foretold. `None` if there is none.
+async fn find_root(client: &Client, root: &[u8], create: bool) -> Result<Option<Root>, Failure> {
     let path = Bytes::copy_from_slice(root);
-    let attrs = match client.attrs(Request::Stat { path: path.clone() }).await {
-        Ok(attrs) => attrs,
+    match look_at(client, &path).await {
         Err(error) if error.is_missing() && create => {
             let attrs = Attrs { mode: Some(0o755), ..Attrs::default() };
             let made = client.done(Request::MakeDir { path: path.clone(), attrs }).await;
             made.map_err(|error| error.failure("make it"))?;
-            let made = client.attrs(Request::Stat { path: path.clone() }).await;
-            made.map_err(|error| error.failure("look at it"))?
+            look_at(client, &path).await.map_err(|error| error.failure("look at it"))?.checked()
         }
-        Err(error) if error.is_missing() => return Ok(None),
-        Err(error) => return Err(error.failure("look at it")),
-    };
-    if attrs.mode.unwrap_or(0) & TYPE_BITS != TYPE_DIR {
-        return Err(Failure::new(FailureKind::Other, "it is not a directory"));
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error.failure("look at it")),
+        Ok(root) => root.checked(),
     }
-    let real = client.name(Request::RealPath { path }).await;
-    real.map(Some).map_err(|error| error.failure("find its full path"))
 }
 
-/// Whether owners can be set. The protocol does not tell; so we try it on a file of our own, or,
-/// in a dry run, look where the login is at home.
-async fn is_privileged(tree: &Tree, may_write: bool, run: RunId) -> bool {
+impl Root {
+    fn checked(self) -> Result<Option<Self>, Failure> {
+        if kind(&self.attrs) == TYPE_DIR {
+            Ok(Some(self))
+        } else {
+            Err(Failure::new(FailureKind::Other, "it is not a directory"))
+        }
+    }
+}
+
+async fn look_at(client: &Client, path: &Bytes) -> Result<Root, SftpError> {
+    let mut proof = None;
+    let replies = client.burst(|burst| {
+        burst.post(&Request::Stat { path: path.clone() });
+        burst.post(&Request::RealPath { path: path.clone() });
+        proof = Proof::post(client, burst, path);
+    });
+    let mut replies = replies.all().await;
+    let proved = replies.split_off(2);
+    client.foretell(proof.and_then(|proof| proof.judge(&proved)));
+    let (real, stat) = (replies.pop(), replies.pop());
+    let answer = |reply: Option<_>| reply.unwrap_or(Err(SftpError::Unexpected));
+    Ok(Root { attrs: attrs(answer(stat)?)?, path: name(answer(real)?)? })
+}
+
+/// Deltas need a server that copies, and two handles that need not be waited for.
+fn known(tree: &Tree, host: &str, sent: Option<&Path>) -> Option<Known> {
+    let able = tree.client.foretells() && tree.client.offers("copy-data");
+    Known::open(sent.filter(|_| able)?, host, &tree.root)
+}
+
+/// What the protocol does not tell of a target, so that it has to be tried.
+#[derive(Default)]
+struct Can {
+    set_owners: bool,
+    set_all: bool,
+}
+
+/// Tries it on a file of our own, or, in a dry run, looks where the login is at home.
+async fn try_out(tree: &Tree, root: &Attrs, may_write: bool, run: RunId) -> Can {
+    let client = &tree.client;
     if !may_write {
-        let home = tree.client.name(Request::RealPath { path: Bytes::from_static(b".") }).await;
-        return home.is_ok_and(|home| home == "/root"[..]);
+        let home = client.name(Request::RealPath { path: Bytes::from_static(b".") }).await;
+        return Can { set_owners: home.is_ok_and(|home| home == "/root"[..]), set_all: false };
     }
     let path = tree.inside(&TempNames::new(run, PROBE_LANE).next());
-    let root = tree.full(&RelPath::root());
-    let before = tree.client.attrs(Request::Stat { path: root.clone() }).await;
-    let probe = async {
-        let flags = open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE;
-        let attrs = Attrs { mode: Some(0o600), ..Attrs::default() };
-        let open = Request::Open { path: path.clone(), flags, attrs };
-        let handle = tree.client.handle(open).await?;
-        let nobody = Attrs { owner: Some((65534, 65534)), ..Attrs::default() };
-        let set =
-            tree.client.done(Request::FsetStat { handle: handle.clone(), attrs: nobody }).await;
-        tree.client.close(handle).await?;
-        Ok::<bool, SftpError>(set.is_ok())
+    let open = Request::Open {
+        path: path.clone(),
+        flags: open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE,
+        attrs: Attrs { mode: Some(0o600), ..Attrs::default() },
     };
-    let privileged = probe.await.unwrap_or(false);
-    // One that stays is swept by the next pass.
-    let _ = tree.client.done(Request::Remove { path }).await;
-    if let Ok(Attrs { times, .. }) = before {
-        // So that a pass with nothing to do does nothing. If it fails, the pass sets the time.
-        let attrs = Attrs { times, ..Attrs::default() };
-        let _ = tree.client.done(Request::SetStat { path: root, attrs }).await;
+    let mode = Attrs { mode: Some(0o600), ..Attrs::default() };
+    let set_all = Request::LsetStat { path: path.clone(), attrs: mode };
+    let set_owner = |handle| {
+        let attrs = Attrs { owner: Some((65534, 65534)), ..Attrs::default() };
+        Request::FsetStat { handle, attrs }
+    };
+    // One that stays is swept by the next pass. The root gets its time back, so that a pass with
+    // nothing to do does nothing; if that fails, the pass sets it.
+    let remove = Request::Remove { path };
+    let times = Attrs { times: root.times, ..Attrs::default() };
+    let restore = Request::SetStat { path: tree.full(&RelPath::root()), attrs: times };
+    let has_lsetstat = client.offers("lsetstat@openssh.com");
+    if !client.foretells() {
+        let mut can = Can::default();
+        if let Ok(handle) = client.handle(open).await {
+            can.set_owners = client.done(set_owner(handle.clone())).await.is_ok();
+            let _ = client.close(handle).await;
+            can.set_all = has_lsetstat && client.done(set_all).await.is_ok();
+        }
+        let _ = client.done(remove).await;
+        let _ = client.done(restore).await;
+        return can;
     }
-    privileged
+    let mut foretold = Bytes::new();
+    let replies = client.burst(|burst| {
+        foretold = burst.open(&open);
+        burst.post(&set_owner(foretold.clone()));
+        burst.close(&foretold);
+        burst.post(&set_all);
+        burst.post(&remove);
+        burst.post(&restore);
+    });
+    let replies = replies.all().await;
+    let done = |number: usize| matches!(&replies[number], Ok(status) if is_done(status));
+    if !matches!(&replies[0], Ok(Response::Handle(handle)) if *handle == foretold) {
+        client.foretell(None);
+        return Can::default();
+    }
+    Can { set_owners: done(1), set_all: has_lsetstat && done(3) }
 }
 
 #[async_trait]
@@ -189,19 +271,17 @@ impl Session for Sftp {
     fn ability(&self) -> Ability {
         Ability {
             whole_secs: true,
-            delta: false,
+            delta: self.tree.known.is_some(),
+            late_dirs: true,
             parts: false,
+            settles: false,
             tells_links: false,
             remote: true,
-            lanes: self.connections,
+            lanes: Lanes::to(&*self.host, if self.gentle { 1 } else { self.connections }),
         }
     }
 
-    async fn scan(
-        &mut self,
-        spec: ScanSpec,
-        listed: Option<&Listed>,
-    ) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
@@ -210,15 +290,22 @@ impl Session for Sftp {
             side: self.side,
             rule: spec.rule,
             checksum: spec.checksum,
+            pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
             listed: listed.cloned(),
             links: spec.hard_links.then(Arc::default),
+            scope: spec.scope,
             run: self.run,
+            gentle: None,
         };
+        if spec.checksum {
+            // Files are read on the same channel, each of whose handles is waited for.
+            self.tree.client.foretell(None);
+        }
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(2);
         tokio::spawn(hold(shards, ends));
-        tokio::spawn(scan::run(self.tree.clone(), scan, sender));
+        tokio::spawn(scan::run(self.tree.clone(), scan, self.gentle, sender));
         Ok(scanner)
     }
 
@@ -239,17 +326,10 @@ impl Session for Sftp {
         Ok(TargetLane { pieces, told })
     }
 
-    async fn calls(&mut self) -> Result<Calls, MediaError> {
-        let (calls, mut receiver) = calls_channel();
+    async fn calls(&self) -> Result<Calls, MediaError> {
+        let (calls, receiver) = calls_channel();
         let changer = change::Changer::new(self.tree.clone(), TempNames::new(self.run, CALLS_LANE));
-        self.link().tasks.spawn(async move {
-            while let Some((call, answer)) = receiver.recv().await {
-                // Whoever asked may have given up, before or meanwhile.
-                if !answer.is_closed() {
-                    let _ = answer.send(changer.answer(call).await);
-                }
-            }
-        });
+        self.link().tasks.spawn(async move { changer.serve(receiver).await });
         Ok(calls)
     }
 }

@@ -1,5 +1,6 @@
 //! Reads files over SFTP: jobs in, pieces out, in the same order. Small files are read many at
-//! once; a long one is streamed when its turn comes, with many READs under way.
+//! once, each in one burst where handles can be foretold; a long one is streamed when its turn
+//! comes, with many READs under way, and nothing else is opened meanwhile.
 
 use std::collections::VecDeque;
 
@@ -9,12 +10,13 @@ use futures_util::stream::FuturesOrdered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
-use super::client::SftpError;
-use super::scan::meta_of;
+use super::meta::{TYPE_FILE, kind, meta_of};
+use super::reply::{self, SftpError};
 use super::session::Tree;
+use crate::media::throttle::Throttle;
 use crate::wire::message::{FileHead, Job, Piece, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
-use crate::wire::sftp::{Attrs, Request, open_flags};
+use crate::wire::sftp::{Attrs, Request, Response, open_flags};
 use crate::wire::tree::{Digest, Failure, FailureKind};
 
 /// Files being opened or read at once.
@@ -49,13 +51,18 @@ pub(super) async fn run(tree: Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc:
 }
 
 /// The hash of the file at `path`, which is read for it.
-pub(super) async fn digest_of(tree: &Tree, path: &RelPath) -> Result<Digest, Failure> {
+pub(super) async fn digest_of(
+    tree: &Tree,
+    path: &RelPath,
+    pace: &Throttle,
+) -> Result<Digest, Failure> {
     let (handle, attrs) = open_file(tree, path).await?;
     let read = async {
         let mut hasher = blake3::Hasher::new();
         let mut reading = Reading::new(tree, &handle, &attrs);
         while let Some(data) = reading.next().await? {
             hasher.update(&data);
+            pace.pass(data.len()).await;
         }
         Ok(Digest(*hasher.finalize().as_bytes()))
     };
@@ -68,26 +75,29 @@ enum Prepared {
     Long(Long),
 }
 
-/// A file that is open and waits for its turn.
+/// A long file that waits for its turn.
 struct Long {
     ticket: u64,
-    handle: Bytes,
+    path: RelPath,
     attrs: Attrs,
+    /// If it is open already.
+    handle: Option<Bytes>,
 }
 
 async fn prepare(tree: &Tree, job: Job) -> Prepared {
     let ticket = job.ticket;
-    match prepare_file(tree, job).await {
-        Ok(prepared) => prepared,
-        Err(failure) => Prepared::Piece(Piece::Failed { ticket, failure }),
-    }
+    let prepared = match tree.client.foretells() {
+        true => prepare_in_burst(tree, job).await,
+        false => prepare_file(tree, job).await,
+    };
+    prepared.unwrap_or_else(|failure| Prepared::Piece(Piece::Failed { ticket, failure }))
 }
 
 async fn prepare_file(tree: &Tree, job: Job) -> Result<Prepared, Failure> {
-    let ticket = job.ticket;
-    let (handle, attrs) = open_file(tree, &job.path).await?;
-    if attrs.size.unwrap_or_default() > WHOLE_BYTES_MAX as u64 {
-        return Ok(Prepared::Long(Long { ticket, handle, attrs }));
+    let Job { ticket, path, .. } = job;
+    let (handle, attrs) = open_file(tree, &path).await?;
+    if is_long(&attrs) {
+        return Ok(Prepared::Long(Long { ticket, path, attrs, handle: Some(handle) }));
     }
     let read = async {
         let mut content = BytesMut::new();
@@ -99,8 +109,104 @@ async fn prepare_file(tree: &Tree, job: Job) -> Result<Prepared, Failure> {
     };
     let read = read.await;
     let content = close(tree, handle, read).await?;
-    let digest = Digest(*blake3::hash(&content).as_bytes());
-    Ok(Prepared::Piece(Piece::Whole { ticket, meta: meta_of(&attrs), digest, content }))
+    Ok(Prepared::whole(ticket, &attrs, content))
+}
+
+impl Prepared {
+    fn whole(ticket: u64, attrs: &Attrs, content: Bytes) -> Self {
+        let digest = Digest(*blake3::hash(&content).as_bytes());
+        Prepared::Piece(Piece::Whole { ticket, meta: meta_of(attrs), digest, content })
+    }
+}
+
+fn is_long(attrs: &Attrs) -> bool {
+    attrs.size.unwrap_or_default() > WHOLE_BYTES_MAX as u64
+}
+
+/// Asks for a file as large as it was when it was scanned; if it is not any more, once more for one
+/// as large as it is now.
+async fn prepare_in_burst(tree: &Tree, job: Job) -> Result<Prepared, Failure> {
+    let Job { ticket, path, size: scanned, .. } = job;
+    let mut size = scanned;
+    loop {
+        let (attrs, content) = match read_in_burst(tree, &path, size).await? {
+            Some(read) => read,
+            None => {
+                let job = Job { ticket, path, size, signature: None, part: None };
+                return prepare_file(tree, job).await;
+            }
+        };
+        if is_long(&attrs) {
+            return Ok(Prepared::Long(Long { ticket, path, attrs, handle: None }));
+        }
+        match content {
+            Some(content) => return Ok(Prepared::whole(ticket, &attrs, content)),
+            None if size == scanned => size = attrs.size.unwrap_or_default(),
+            None => return Err(changed()),
+        }
+    }
+}
+
+/// What a file is like, and its content if it is as large as expected and not long. `None` if
+/// handles cannot be foretold any more.
+async fn read_in_burst(
+    tree: &Tree,
+    path: &RelPath,
+    size: u64,
+) -> Result<Option<(Attrs, Option<Bytes>)>, Failure> {
+    let client = &tree.client;
+    let full = tree.full(path);
+    client.room().await;
+    let mut foretold = Bytes::new();
+    let wanted = if size > WHOLE_BYTES_MAX as u64 { 0 } else { size };
+    let replies = client.burst(|burst| {
+        burst.post(&Request::Lstat { path: full.clone() });
+        foretold = burst.open(&for_reading(full));
+        burst.post(&Request::Fstat { handle: foretold.clone() });
+        for offset in (0..wanted).step_by(READ_BYTES as usize) {
+            let length = READ_BYTES.min((wanted - offset) as u32);
+            burst.post(&Request::Read { handle: foretold.clone(), offset, length });
+        }
+        burst.post(&Request::Fstat { handle: foretold.clone() });
+        burst.close(&foretold);
+    });
+    let mut replies = replies.all().await.into_iter();
+    let mut next = || replies.next().unwrap_or(Err(SftpError::Unexpected));
+    let looked = |reply: Result<Response, SftpError>| {
+        reply.and_then(reply::attrs).map_err(|error| error.failure("look at it"))
+    };
+    let (lstat, opened) = (next(), next());
+    let foretold = client.is_foretold(Some(opened), &foretold).await;
+    if !foretold.map_err(|error| error.failure("open it"))? {
+        return Ok(None);
+    }
+    if kind(&looked(lstat)?) != TYPE_FILE {
+        return Err(no_file());
+    }
+    let before = looked(next())?;
+    if wanted != size || before.size != Some(size) {
+        return Ok(Some((before, None)));
+    }
+    let mut content = BytesMut::with_capacity(size as usize);
+    while (content.len() as u64) < size {
+        let data = next().and_then(reply::data).map_err(|error| error.failure("read it"))?;
+        let data = data.filter(|data| !data.is_empty()).ok_or_else(changed)?;
+        let due = (size - content.len() as u64).min(u64::from(READ_BYTES));
+        if data.len() as u64 != due {
+            return Err(changed());
+        }
+        content.extend_from_slice(&data);
+    }
+    same(&before, &looked(next())?)?;
+    Ok(Some((before, Some(content.freeze()))))
+}
+
+fn for_reading(path: Bytes) -> Request {
+    Request::Open { path, flags: open_flags::READ, attrs: Attrs::default() }
+}
+
+fn no_file() -> Failure {
+    Failure::new(FailureKind::Changed, "it is no longer a regular file")
 }
 
 async fn open_file(tree: &Tree, path: &RelPath) -> Result<(Bytes, Attrs), Failure> {
@@ -108,21 +214,17 @@ async fn open_file(tree: &Tree, path: &RelPath) -> Result<(Bytes, Attrs), Failur
     // since the scan is found out by looking.
     let full = tree.full(path);
     let lstat = tree.client.attrs(Request::Lstat { path: full.clone() });
-    let open = tree.client.handle(Request::Open {
-        path: full,
-        flags: open_flags::READ,
-        attrs: Attrs::default(),
-    });
+    let open = tree.client.handle(for_reading(full));
     let (lstat, handle) = tokio::join!(lstat, open);
     let handle = handle.map_err(|error| error.failure("open it"))?;
     let attrs = match lstat {
-        Ok(attrs) if attrs.mode.unwrap_or_default() & 0o170_000 == 0o100_000 => {
+        Ok(attrs) if kind(&attrs) == TYPE_FILE => {
             tree.client.attrs(Request::Fstat { handle: handle.clone() }).await
         }
         Ok(_) => {
             // Nothing was read; whether the close works does not matter.
             let _ = tree.client.close(handle).await;
-            return Err(Failure::new(FailureKind::Changed, "it is no longer a regular file"));
+            return Err(no_file());
         }
         Err(error) => Err(error),
     };
@@ -137,28 +239,59 @@ async fn open_file(tree: &Tree, path: &RelPath) -> Result<(Bytes, Attrs), Failur
 
 impl Long {
     async fn send(self, tree: &Tree, pieces: &mpsc::Sender<Piece>) -> Result<(), ()> {
-        let Long { ticket, handle, attrs } = self;
+        let ticket = self.ticket;
+        let last = match self.stream(tree, pieces).await {
+            Ok(digest) => Piece::End { ticket, digest },
+            Err(Stop::Failed(failure)) => Piece::Failed { ticket, failure },
+            Err(Stop::Gone) => return Err(()),
+        };
+        pieces.send(last).await.map_err(drop)
+    }
+
+    async fn stream(self, tree: &Tree, pieces: &mpsc::Sender<Piece>) -> Result<Digest, Stop> {
+        let Long { ticket, path, attrs, handle } = self;
+        // Nothing else is opened on this channel until the file is closed.
+        let foretold = handle.is_none() && tree.client.foretells();
+        let (handle, opened) = match handle {
+            Some(handle) => (handle, None),
+            None if foretold => {
+                let mut handle = Bytes::new();
+                let open = for_reading(tree.full(&path));
+                let opened = tree.client.burst(|burst| handle = burst.open(&open));
+                (handle, Some(opened))
+            }
+            None => (open_file(tree, &path).await.map_err(Stop::Failed)?.0, None),
+        };
         let size = attrs.size.unwrap_or_default();
         let head = FileHead { meta: meta_of(&attrs), size, delta: false };
         let mut hasher = blake3::Hasher::new();
         let read = async {
-            pieces.send(Piece::Begin { ticket, head }).await.map_err(|_| Stop::Gone)?;
             let mut reading = Reading::new(tree, &handle, &attrs);
-            while let Some(data) = reading.next().await.map_err(Stop::Failed)? {
-                hasher.update(&data);
-                pieces.send(Piece::Chunk(data)).await.map_err(|_| Stop::Gone)?;
+            let mut data = reading.next().await;
+            if let Some(opened) = opened {
+                // What was read is of another file if the handle is another one.
+                let as_foretold = tree.client.is_foretold(Some(opened.one().await), &handle).await;
+                let as_foretold = as_foretold.map_err(|error| error.failure("open it"));
+                if !as_foretold.map_err(Stop::Failed)? {
+                    return Err(Stop::Failed(changed()));
+                }
+            }
+            pieces.send(Piece::Begin { ticket, head }).await.map_err(|_| Stop::Gone)?;
+            while let Some(chunk) = data.map_err(Stop::Failed)? {
+                hasher.update(&chunk);
+                pieces.send(Piece::Chunk(chunk)).await.map_err(|_| Stop::Gone)?;
+                data = reading.next().await;
             }
             Ok(())
         };
         let read = read.await;
         // Nothing is lost with a read handle that does not close.
-        let _ = tree.client.close(handle).await;
-        let last = match read {
-            Ok(()) => Piece::End { ticket, digest: Digest(*hasher.finalize().as_bytes()) },
-            Err(Stop::Failed(failure)) => Piece::Failed { ticket, failure },
-            Err(Stop::Gone) => return Err(()),
-        };
-        pieces.send(last).await.map_err(drop)
+        if foretold {
+            drop(tree.client.burst(|burst| burst.close(&handle)));
+        } else {
+            let _ = tree.client.close(handle).await;
+        }
+        read.map(|()| Digest(*hasher.finalize().as_bytes()))
     }
 }
 
@@ -206,10 +339,14 @@ impl<'a> Reading<'a> {
         let fstat = Request::Fstat { handle: self.handle.clone() };
         let after = self.tree.client.attrs(fstat).await;
         let after = after.map_err(|error| error.failure("look at it"))?;
-        let mtime = |attrs: &Attrs| attrs.times.map(|(_, mtime)| mtime);
-        let same = after.size == self.before.size && mtime(&after) == mtime(self.before);
-        if same { Ok(None) } else { Err(changed()) }
+        same(self.before, &after).map(|()| None)
     }
+}
+
+/// Whether it is the file as it was.
+fn same(before: &Attrs, after: &Attrs) -> Result<(), Failure> {
+    let mtime = |attrs: &Attrs| attrs.times.map(|(_, mtime)| mtime);
+    if after.size == before.size && mtime(after) == mtime(before) { Ok(()) } else { Err(changed()) }
 }
 
 fn changed() -> Failure {

@@ -69,6 +69,13 @@ enum Stored {
 struct Waiting {
     stored: HashMap<u64, Stored>,
     changes: VecDeque<oneshot::Sender<Results>>,
+    settling: VecDeque<oneshot::Sender<Results>>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.stored.is_empty() && self.changes.is_empty() && self.settling.is_empty()
+    }
 }
 
 /// Runs until no more work comes and everything is acknowledged.
@@ -90,6 +97,7 @@ pub(super) async fn run(
         waiting: &waiting,
         load: VecDeque::new(),
         asked: VecDeque::new(),
+        settling: VecDeque::new(),
         unflushed: false,
         next_ticket: 0,
     };
@@ -110,11 +118,14 @@ async fn acknowledge(
                 // Whoever waited may have given up.
                 let _ = waiting.ok_or(FROM_TARGET)?.send(results);
             }
+            Told::Settled(results) => {
+                let waiting = lock(waiting).settling.pop_front();
+                let _ = waiting.ok_or(FROM_TARGET)?.send(results);
+            }
             Told::Ack(ack) => acknowledged(ack, waiting, queue, board),
         }
     }
-    let waiting = lock(waiting);
-    if waiting.stored.is_empty() && waiting.changes.is_empty() { Ok(()) } else { Err(FROM_TARGET) }
+    if lock(waiting).is_empty() { Ok(()) } else { Err(FROM_TARGET) }
 }
 
 fn acknowledged(
@@ -158,6 +169,8 @@ struct Forward<'a> {
     /// What is left of the load that was taken last.
     load: VecDeque<Work>,
     asked: VecDeque<Asked>,
+    /// For when all that was asked for up to a ticket was given to the target.
+    settling: VecDeque<(u64, Changes)>,
     /// Something was given to the target since it was last told to publish.
     unflushed: bool,
     next_ticket: u64,
@@ -180,6 +193,7 @@ impl Forward<'_> {
                 }
                 piece = self.pieces.recv(), if !self.asked.is_empty() => {
                     self.take(piece.ok_or(FROM_SOURCE)?).await?;
+                    self.settle().await?;
                 }
                 // Nothing more comes for now, and somebody may wait for what was given.
                 () = self.queue.idle(), if self.is_at_rest() && self.unflushed => {
@@ -199,6 +213,10 @@ impl Forward<'_> {
             match self.load.pop_front() {
                 Some(Work::Change(changes)) => self.change(changes).await?,
                 Some(Work::Move(file)) => self.ask(Item::File(file))?,
+                Some(Work::Settle(changes)) => {
+                    self.settling.push_back((self.next_ticket, changes));
+                    self.settle().await?;
+                }
                 Some(Work::Part(part)) => self.ask_part(part)?,
                 Some(Work::End(ended)) => self.end_split(ended).await?,
                 None => break,
@@ -210,6 +228,18 @@ impl Forward<'_> {
     async fn change(&mut self, Changes { ops, results }: Changes) -> Result<(), Broken> {
         lock(self.waiting).changes.push_back(results);
         self.store(Store::Apply(List(ops))).await
+    }
+
+    /// Gives on the settling changes whose turn it is.
+    async fn settle(&mut self) -> Result<(), Broken> {
+        let oldest = self.asked.front().map(|asked| asked.ticket);
+        while let Some((_, changes)) =
+            self.settling.pop_front_if(|(last, _)| oldest.is_none_or(|oldest| oldest > *last))
+        {
+            lock(self.waiting).settling.push_back(changes.results);
+            self.store(Store::Settle(List(changes.ops))).await?;
+        }
+        Ok(())
     }
 
     /// Has the target publish what it was given.
@@ -238,12 +268,12 @@ impl Forward<'_> {
 
     fn ask(&mut self, mut item: Item) -> Result<(), Broken> {
         let ticket = self.ticket();
-        let (path, signature, part) = match &mut item {
-            Item::File(work) => (work.path.clone(), work.signature.take(), None),
-            Item::Part(part) => (part.split.path.clone(), None, Some(part.index)),
+        let (path, size, signature, part) = match &mut item {
+            Item::File(work) => (work.path.clone(), work.size, work.signature.take(), None),
+            Item::Part(part) => (part.split.path.clone(), part.bytes(), None, Some(part.index)),
         };
         // There is room for all that may be asked for.
-        let job = Job { ticket, path, signature, part };
+        let job = Job { ticket, path, size, signature, part };
         self.jobs.try_send(job).map_err(|_| FROM_SOURCE)?;
         self.asked.push_back(Asked { ticket, item, begun: None, literal_bytes: 0 });
         Ok(())
@@ -391,8 +421,10 @@ impl Forward<'_> {
     }
 
     async fn store(&mut self, piece: Store) -> Result<(), Broken> {
-        self.unflushed |=
-            matches!(piece, Store::Whole { .. } | Store::End { .. } | Store::Join { .. });
+        self.unflushed |= matches!(
+            piece,
+            Store::Whole { .. } | Store::End { .. } | Store::Join { .. } | Store::Settle(_)
+        );
         self.target.send(piece).await.map_err(|_| FROM_TARGET)
     }
 }

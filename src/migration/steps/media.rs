@@ -1,18 +1,22 @@
 //! The media: a pass while the old server is live, the final pass in the window, and a look at
 //! everything once the new server is up.
 
+mod class;
+
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Scene;
+use crate::config;
 use crate::event::{Event, Monitor};
 use crate::media::{self, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner, Stats};
 use crate::migration::facts::MediaPaths;
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
 use crate::units::{Bytes, counted};
+pub use class::Class;
 
 /// Which pass a step makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +88,7 @@ pub async fn endpoints(
         user,
         config.connections,
     )?;
+    let target = target.remembering(Some(manifests));
     Ok((source, target, owner))
 }
 
@@ -92,12 +97,35 @@ pub async fn pass(
     world: &World,
     paths: Option<&MediaPaths>,
     pass: Pass,
+    class: Class,
     monitor: &dyn Monitor,
+) -> Result<Option<Outcome>, StepError> {
+    pass_with(world, paths, pass, monitor, |options| Options {
+        walks: class.walks(options.hard_links),
+        ..options
+    })
+    .await
+}
+
+/// One pass with options that differ from what the configuration says.
+pub async fn pass_with(
+    world: &World,
+    paths: Option<&MediaPaths>,
+    pass: Pass,
+    monitor: &dyn Monitor,
+    change: impl FnOnce(Options) -> Options,
 ) -> Result<Option<Outcome>, StepError> {
     let Some(paths) = paths else { return Ok(None) };
     let (source, target, owner) = endpoints(world, paths).await?;
-    let config = &world.config.media;
-    let options = Options {
+    let options = change(options(&world.config.media, pass, owner));
+    let outcome: Result<Outcome, MediaError> =
+        media::sync(&source, &target, &options, monitor).await;
+    Ok(Some(outcome?))
+}
+
+/// What a pass does and may do.
+pub fn options(config: &config::Media, pass: Pass, owner: Owner) -> Options {
+    Options {
         dry_run: pass == Pass::Check,
         // Only if the operator said so: the target may hold what we did not put there.
         delete: match pass {
@@ -108,12 +136,11 @@ pub async fn pass(
         exclude: config.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
         hard_links: config.hard_links,
         bwlimit: config.bwlimit,
+        // In the window nobody is there to be kept waiting.
+        gentle: config.gentle && pass == Pass::Base,
         owner,
         ..Options::default()
-    };
-    let outcome: Result<Outcome, MediaError> =
-        media::sync(&source, &target, &options, monitor).await;
-    Ok(Some(outcome?))
+    }
 }
 
 /// What a pass did, or would do, in words.
@@ -161,7 +188,8 @@ impl Step for Media {
 
     async fn run(&self, _: &Value) -> Result<(), StepError> {
         let Scene { world, facts, .. } = &self.scene;
-        let Some(outcome) = pass(world, facts.media.as_ref(), self.pass, &*world.monitor).await?
+        let Some(outcome) =
+            pass(world, facts.media.as_ref(), self.pass, Class::All, &*world.monitor).await?
         else {
             return Ok(());
         };
@@ -201,7 +229,9 @@ impl Step for Media {
         if self.pass != Pass::Final {
             return Ok(evidence);
         }
-        let again = pass(world, facts.media.as_ref(), Pass::Check, &crate::event::Silent).await?;
+        let again =
+            pass(world, facts.media.as_ref(), Pass::Check, Class::All, &crate::event::Silent)
+                .await?;
         let left = again.map_or(0, |outcome| outcome.stats.differing());
         if left > 0 {
             let what = counted(left, "file");

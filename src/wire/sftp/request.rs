@@ -88,7 +88,19 @@ pub enum Request {
     StatVfs {
         path: Bytes,
     },
+    /// `copy-data`. What goes wrong in its last 64 KiB is not told: see [`COPY_STEP_BYTES`].
+    CopyData {
+        from: Bytes,
+        offset: u64,
+        length: u64,
+        into: Bytes,
+        at: u64,
+    },
 }
+
+/// OpenSSH copies in steps of so many bytes, and calls a copy done whatever came of the last one.
+/// So what is copied should be whole steps and one byte, which something else then overwrites.
+pub const COPY_STEP_BYTES: u64 = 64 * 1024;
 
 impl Request {
     /// About how many bytes the packet takes: what flow control counts.
@@ -96,7 +108,8 @@ impl Request {
         let content = match self {
             Request::Write { data, .. } => data.len(),
             Request::Read { length, .. } => *length as usize,
-            Request::ReadDir { .. } => 8 * 1024,
+            // Mostly a few names.
+            Request::ReadDir { .. } => 1024,
             Request::Open { path, .. }
             | Request::Lstat { path }
             | Request::SetStat { path, .. }
@@ -116,6 +129,7 @@ impl Request {
             Request::Close { handle }
             | Request::Fstat { handle }
             | Request::FsetStat { handle, .. } => handle.len(),
+            Request::CopyData { from, into, .. } => from.len() + into.len(),
         };
         content + 64
     }
@@ -153,7 +167,8 @@ impl Request {
             Request::PosixRename { .. }
             | Request::HardLink { .. }
             | Request::LsetStat { .. }
-            | Request::StatVfs { .. } => 200,
+            | Request::StatVfs { .. }
+            | Request::CopyData { .. } => 200,
         }
     }
 
@@ -214,6 +229,14 @@ impl Request {
             Request::StatVfs { path } => {
                 put_string(out, b"statvfs@openssh.com");
                 put_string(out, path);
+            }
+            Request::CopyData { from, offset, length, into, at } => {
+                put_string(out, b"copy-data");
+                put_string(out, from);
+                out.put_u64(*offset);
+                out.put_u64(*length);
+                put_string(out, into);
+                out.put_u64(*at);
             }
         }
     }

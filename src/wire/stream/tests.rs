@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::super::bounded::Blob;
 use super::super::message::{Extent, Level, Manner, Op, Side, Trust};
 use super::super::path::Name;
+use super::super::scope::Scope;
 use super::super::tree::{
     DirectoryPart, Entry, FailureKind, MetaRule, Mtime, Node, OwnerRule, Problem, RunId,
 };
@@ -61,13 +62,20 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
     let rule = MetaRule { whole_secs: false, owner: OwnerRule::Fixed { uid: 1, gid: 2 } };
     let group = prop_oneof![
         (path(), any::<u64>()).prop_map(|(path, ticket)| vec![Request::Read(Job {
+            size: 0,
             ticket,
             path,
             signature: None,
             part: ticket.is_multiple_of(2).then_some(ticket as u32),
         })]),
         (path(), prop::collection::vec(any::<u8>(), 1..600_000)).prop_map(|(path, bytes)| {
-            vec![Request::Read(Job { ticket: 9, path, signature: Some(bytes.into()), part: None })]
+            vec![Request::Read(Job {
+                ticket: 9,
+                path,
+                size: 0,
+                signature: Some(bytes.into()),
+                part: None,
+            })]
         }),
         (path(), meta(), digest(), content()).prop_map(|(path, meta, digest, content)| {
             vec![Request::Store(Store::Whole { ticket: 1, path, meta, digest, content })]
@@ -95,20 +103,24 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
                 run: RunId(5),
                 lane: 3,
                 manner: Manner { sparse: true, in_place: false },
+                gentle: true,
             }),
             Request::Names(Blob(vec![7; 100_000])),
             Request::Scan(ScanSpec {
                 rule,
                 checksum: true,
+                checksum_rate: Some(1 << 20),
                 trust: Trust::QuietFiles { secs: 7 },
                 exclude: List(vec![Blob(b"*.tmp".to_vec())]),
                 extent: Extent::Listed { recursive: true },
                 hard_links: true,
+                scope: Scope::without(RelPath::new(b"cache").unwrap()),
             }),
             Request::Verdict(Verdict { level: Level::Group, index: 4, take: false }),
             Request::Store(Store::Abort),
             Request::Store(Store::Flush),
             Request::Store(Store::Apply(List(vec![Op::Remove { path: RelPath::root() }]))),
+            Request::Store(Store::Settle(List(vec![Op::Remove { path: RelPath::root() }]))),
         ]),
         (path(), meta(), digest(), content().prop_filter("some", |c| !c.is_empty())).prop_map(
             |(path, meta, digest, content)| {
@@ -174,6 +186,7 @@ fn replies() -> impl Strategy<Value = Vec<Reply>> {
             vec![
                 Reply::Told(Told::Ack(Ack { ticket: 7, result: Err(failure.clone()) })),
                 Reply::Told(Told::Applied(vec![Err(failure.clone()), Ok(())])),
+                Reply::Told(Told::Settled(vec![Ok(()), Err(failure.clone())])),
                 Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure.clone())])),
                 Reply::Answer(Answer::Signature(Err(failure.clone()))),
                 Reply::Answer(Answer::Synced(Ok(()))),
@@ -281,6 +294,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         run: RunId(1),
         lane: 0,
         manner: Manner::default(),
+        gentle: false,
     };
     let exclude = List(vec![Blob(b"/cache/**".to_vec())]);
     let ops = vec![
@@ -295,13 +309,16 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         Request::Scan(ScanSpec {
             rule,
             checksum: true,
+            checksum_rate: None,
             trust: Trust::Names,
             exclude,
             extent: Extent::Whole,
             hard_links: false,
+            scope: Scope::default(),
         }),
         Request::Verdict(Verdict { level: Level::Group, index: 1, take: true }),
         Request::Read(Job {
+            size: 0,
             ticket: 1,
             path: path.clone(),
             signature: Some(content.clone()),
@@ -319,6 +336,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         store(Store::End { digest }),
         store(Store::Flush),
         store(Store::Apply(List(vec![Op::Remove { path: path.clone() }]))),
+        store(Store::Settle(List(vec![Op::SetDirTime { path: path.clone(), mtime: meta.mtime }]))),
         Request::Call(Call::Apply(List(ops))),
         Request::Call(Call::Signature(path.clone())),
     ];
@@ -353,6 +371,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         Reply::Piece(Piece::End { ticket: 2, digest }),
         Reply::Told(Told::Ack(Ack { ticket: 2, result: Err(failure.clone()) })),
         Reply::Told(Told::Applied(vec![Ok(())])),
+        Reply::Told(Told::Settled(vec![Ok(())])),
         Reply::Answer(Answer::Applied(vec![Ok(()), Err(failure)])),
         Reply::Answer(Answer::Signature(Ok(content))),
     ];

@@ -44,7 +44,7 @@ impl Desk {
     }
 }
 
-fn transhume() -> Command {
+pub fn transhume() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_transhume"));
     command.env_clear().env("PATH", "/usr/bin:/bin").env("TZ", "UTC").stdin(Stdio::null());
     command
@@ -104,8 +104,8 @@ cd+++++++++ a/
 cL+++++++++ link -> a
 .f...p..... same
 .d..t...... ./
->f+++++++++ a/new\\nline
 .d...p..... mode/
+>f+++++++++ a/new\\nline
 *deleting   old
 ";
     let dry = here(&["-n", "--delete", "-q", "source", "target"], dir.path());

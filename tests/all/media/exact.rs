@@ -37,7 +37,7 @@ async fn every_way_is_exact_and_settles() {
 /// So many directories that what is in the outer ones comes in several batches, on several lanes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_directory_keeps_its_time_although_later_batches_put_more_into_it() {
-    for way in [Way::Local, Way::PushHelper, Way::PullHelper] {
+    for way in [Way::Local, Way::PushHelper, Way::PullHelper, Way::PushSftp] {
         let pair = Pair::near();
         let source = pair.source();
         for number in 0..3000 {

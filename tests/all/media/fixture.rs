@@ -107,7 +107,10 @@ impl Way {
     ) -> (Endpoint, Endpoint) {
         let local = |root: &Path| Endpoint::remembered(root, manifests.map(Path::to_owned));
         let helper = |root: &Path| Endpoint::helper(host.clone(), command.clone(), bytes(root), 2);
-        let sftp = |root: &Path| Endpoint::sftp(host.clone(), bytes(root), 2);
+        let sftp = |root: &Path| {
+            let end = Endpoint::sftp(host.clone(), bytes(root), 2);
+            end.remembering(manifests.map(Path::to_owned))
+        };
         match self {
             Way::Local => (local(source), local(target)),
             Way::PushHelper => (local(source), helper(target)),

@@ -534,6 +534,7 @@ async fn ask(root: &Path, requests: Vec<Request>, replies: usize) -> Vec<Reply> 
         run: RunId(1),
         lane: 0,
         manner: Manner::default(),
+        gentle: false,
     };
     let mut queue = FrameQueue::default();
     queue.request(Request::Open(open)).unwrap();

@@ -63,7 +63,7 @@ fn add(root: &Path, path: &Path, items: &mut BTreeMap<Vec<u8>, Item>) {
     let relative = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
     items.insert(relative, item);
     if kind == 'd' {
-        for entry in fs::read_dir(path).unwrap() {
+        for entry in there(fs::read_dir(path)).into_iter().flatten() {
             add(root, &entry.unwrap().path(), items);
         }
     }

@@ -1,5 +1,5 @@
 //! Which directories a pass over a list is about as a whole, asked in the order of the walk. Memory
-//! is that of its depth.
+//! is that of its depth, and of the listed names in the directories that it is in.
 
 use super::{Listed, Visit};
 use crate::wire::names::At;
@@ -7,7 +7,7 @@ use crate::wire::path::{Name, RelPath};
 
 /// Follows a list along with a walk.
 #[derive(Debug)]
-pub(crate) struct Scope {
+pub(crate) struct Coverage {
     listed: Listed,
     /// From the root to where the walk is.
     steps: Vec<Step>,
@@ -17,16 +17,16 @@ pub(crate) struct Scope {
 struct Step {
     path: RelPath,
     visit: Visit,
-    /// The first name in it that the walk has not passed, and where the names in it end.
-    next: Option<(At, At)>,
+    /// The listed names in it that the walk has not passed; it comes to the last one first.
+    names: Vec<At>,
 }
 
-impl Scope {
+impl Coverage {
     pub fn new(listed: Listed) -> Self {
         let root = listed.root();
-        let mut scope = Scope { listed, steps: Vec::new() };
-        scope.push(RelPath::root(), root);
-        scope
+        let mut coverage = Coverage { listed, steps: Vec::new() };
+        coverage.push(RelPath::root(), root);
+        coverage
     }
 
     pub fn sets_root(&self) -> bool {
@@ -57,26 +57,15 @@ impl Scope {
         let names = &self.listed.names;
         let Some(step) = self.steps.last_mut() else { return };
         let Ok(path) = step.path.join(name) else { return };
-        let mut at = None;
-        while let Some((next, end)) = step.next {
-            if names.name(next) > name.as_bytes() {
-                break;
-            }
-            let behind = names.behind(next);
-            step.next = (behind != end).then_some((behind, end));
-            if names.name(next) == name.as_bytes() {
-                at = Some(next);
-                break;
-            }
-        }
+        while step.names.pop_if(|at| names.name(*at) > name.as_bytes()).is_some() {}
+        let at = step.names.pop_if(|at| names.name(*at) == name.as_bytes());
         let visit = self.listed.visit(at, step.visit.whole);
         self.push(path, visit);
     }
 
     fn push(&mut self, path: RelPath, visit: Visit) {
-        let names = &self.listed.names;
-        let next = visit.at.and_then(|at| Some((names.first_below(at)?, names.behind(at))));
-        self.steps.push(Step { path, visit, next });
+        let names = visit.at.into_iter().flat_map(|at| self.listed.names.below(at)).collect();
+        self.steps.push(Step { path, visit, names });
     }
 }
 
@@ -94,9 +83,9 @@ mod tests {
         ] {
             let listed = Listed::read(text.as_bytes(), false, recursive, &Filter::default());
             let listed = listed.unwrap();
-            let mut scope = Scope::new(listed);
-            for path in ["", "d", "d/sub", "d/sub/x", "d/whole", "e", "e/f", "e/f/g"] {
-                let (all, of_parent) = scope.holds_all(&RelPath::new(path.as_bytes()).unwrap());
+            let mut coverage = Coverage::new(listed);
+            for path in ["", "e", "e/f", "e/f/g", "d", "d/whole", "d/sub", "d/sub/x"] {
+                let (all, of_parent) = coverage.holds_all(&RelPath::new(path.as_bytes()).unwrap());
                 let told = format!(
                     "{path}{}{}",
                     if all { "+" } else { "" },
