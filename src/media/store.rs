@@ -5,7 +5,9 @@
 
 mod in_place;
 mod part;
+mod partial;
 mod sparse;
+mod temp_file;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,20 +17,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::apply::{Changer, set_open};
-use super::delta::{self, Patcher};
+use super::delta::Patcher;
 use super::failure::failure;
-use super::read::regular;
-use super::root::{Dirs, Root, StatKind, stat_at};
-use super::temp::{TempNames, partial_names};
+use super::root::{Dirs, Root};
+use super::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Manner, Op, Store, Told};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
+use partial::Partial;
 use sparse::{Sparse, hash_and_write};
+use temp_file::{CREATE, TempFile, remove_temp};
 
 /// A batch is published when it holds so much.
 const BATCH_FILES_MAX: usize = 512;
@@ -37,13 +40,6 @@ const BATCH_BYTES_MAX: u64 = 64 << 20;
 const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
 /// A shorter partial file is not worth keeping.
 const PARTIAL_BYTES_MIN: u64 = 4 << 20;
-/// For a new file, and nothing else.
-const CREATE: OFlags = OFlags::WRONLY
-    .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
 
 /// Stores files until no more come or nobody takes what is told. What was complete by
 /// then is published, what was not is removed, except for a partial file that spares the next run much.
@@ -96,72 +92,6 @@ struct Output {
     patcher: Option<Patcher>,
     /// The partial file that the patcher reads, until there is more than it holds.
     outgrown: Option<Partial>,
-}
-
-/// What an earlier run left of a file.
-struct Partial {
-    number: usize,
-    bytes: u64,
-    name: Name,
-}
-
-/// A temporary file; removed when dropped, unless it is kept.
-struct TempFile {
-    dir: Arc<OwnedFd>,
-    temp: Vec<u8>,
-    name: Name,
-    kept: bool,
-    /// Its name is that of a partial file, which other runs know too.
-    partial: bool,
-    /// It is the file itself, and has no other name.
-    in_place: bool,
-    /// Something was written to it.
-    touched: bool,
-}
-
-impl TempFile {
-    fn new(dir: Arc<OwnedFd>, temp: Vec<u8>, name: Name, partial: bool) -> Self {
-        TempFile { dir, temp, name, kept: false, partial, in_place: false, touched: false }
-    }
-
-    /// Gives a partial file that became whole a name of its own, so that no other run can put something
-    /// else in its place before it is published.
-    fn claim(&mut self, file: &File, temp: Vec<u8>) -> Result<(), Failure> {
-        let said = |error| failure("put it aside", error);
-        rustix::fs::renameat(&self.dir, &self.temp, &self.dir, &temp).map_err(said)?;
-        (self.temp, self.partial) = (temp, false);
-        let named = rustix::fs::statat(&self.dir, &self.temp, AtFlags::SYMLINK_NOFOLLOW);
-        let (named, open) = (named.map_err(said)?, rustix::fs::fstat(file).map_err(said)?);
-        let same = (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino);
-        if same { Ok(()) } else { Err(corrupt()) }
-    }
-
-    fn ready(mut self, ticket: u64) -> Ready {
-        self.kept = true;
-        Ready {
-            ticket,
-            dir: self.dir.clone(),
-            temp: std::mem::take(&mut self.temp),
-            name: self.name.clone(),
-        }
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        match (self.kept, self.in_place) {
-            (true, _) => {}
-            (false, true) => self.spoil(),
-            (false, false) => remove_temp(&self.dir, &self.temp),
-        }
-    }
-}
-
-fn remove_temp(dir: &OwnedFd, temp: &[u8]) {
-    if !temp.is_empty() {
-        // One that stays is swept by the next pass.
-        let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
-    }
 }
 
 /// Stores files one after the other.
@@ -285,63 +215,6 @@ impl Storer {
     /// What makes holes in a file that is written from `at`, if holes are to be made.
     fn sparse(&self, at: u64, used: bool) -> Option<Sparse> {
         self.manner.sparse.then(|| Sparse::new(at, used))
-    }
-
-    /// The names that a partial file has which is going to be this one. None if it is short, or if there is an old file,
-    /// which is the better basis.
-    fn partial_names(
-        &mut self,
-        path: &RelPath,
-        head: &FileHead,
-    ) -> Result<Option<[Name; 2]>, Failure> {
-        let (dir, name) = self.dirs.parent(path)?;
-        let old = stat_at(&dir, name.as_bytes());
-        let old =
-            old.is_ok_and(|old| old.kind == StatKind::File && old.size >= delta::FILE_BYTES_MIN);
-        Ok(if old { None } else { partial_names(&name, head.size, head.meta.mtime) })
-    }
-
-    /// Begins a file that another run may go on with. A delta is one against what is there of it.
-    fn begin_partial(
-        &mut self,
-        path: &RelPath,
-        head: &FileHead,
-        names: [Name; 2],
-    ) -> Result<Output, Failure> {
-        let (dir, name) = self.dirs.parent(path)?;
-        let opened = if head.delta { Some(self.open_partial(path, &names)?) } else { None };
-        let (outgrown, basis) = opened.unzip();
-        let used = outgrown.as_ref().map(|part| part.number);
-        // Whatever else has such a name is of no use, not even to the run that left it.
-        let free = [0, 1].into_iter().filter(|number| Some(*number) != used);
-        let free: Vec<&[u8]> = free.map(|number| names[number].as_bytes()).collect();
-        free.iter().for_each(|name| remove_temp(&dir, name));
-        let temp = free[0].to_vec();
-        let fd = rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600))
-            .map_err(|error| failure("make a file beside it", error))?;
-        let temp = TempFile::new(dir, temp, name, true);
-        let (sparse, patcher) = (self.sparse(0, false), basis.map(Patcher::new));
-        Ok(Output { file: File::from(fd), temp, sparse, patcher, outgrown })
-    }
-
-    fn open_partial(
-        &mut self,
-        path: &RelPath,
-        names: &[Name; 2],
-    ) -> Result<(Partial, File), Failure> {
-        let (dir, _) = path.split().ok_or_else(corrupt)?;
-        let mut opened = Err(corrupt());
-        for (number, name) in names.iter().enumerate() {
-            let part = dir.join(name).map_err(|_| corrupt())?;
-            opened = self.dirs.open_file(&part).and_then(|file| {
-                let bytes = regular(&file)?.size;
-                Ok((Partial { number, bytes, name: name.clone() }, file))
-            });
-            if opened.is_ok() {
-                break;
-            }
-        }
-        opened
     }
 
     /// A new file beside `path` that only its owner can read until it has its mode.

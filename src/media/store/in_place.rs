@@ -10,7 +10,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::sparse::Sparse;
-use super::{CREATE, Output, Storer, TempFile};
+use super::temp_file::{CREATE, TempFile};
+use super::{Output, Storer};
 use crate::media::delta::Patcher;
 use crate::media::failure::failure;
 use crate::media::read::regular;

@@ -10,7 +10,8 @@ use std::io::{Seek, SeekFrom};
 use blake3::hazmat::HasherExt;
 use rustix::fs::{Mode, OFlags};
 
-use super::{Output, Storer, TempFile, Writing, corrupt, remove_temp};
+use super::temp_file::{TempFile, remove_temp};
+use super::{Output, Storer, Writing, corrupt};
 use crate::media::apply::set_open;
 use crate::media::failure::failure;
 use crate::media::read::regular;
