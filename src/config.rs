@@ -127,6 +127,8 @@ pub struct Media {
     pub connections: usize,
     /// Patterns as in rsync's `--exclude`.
     pub exclude: Vec<String>,
+    /// Keep hard links.
+    pub hard_links: bool,
     /// Bytes a second over all connections.
     pub bwlimit: Option<u64>,
     /// Slow down while the disks or processors of the source are busy.
@@ -261,6 +263,7 @@ impl Default for Media {
             transport: Transport::Auto,
             connections: 4,
             exclude: Vec::new(),
+            hard_links: false,
             bwlimit: None,
             gentle: false,
             verify_rate: None,

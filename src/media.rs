@@ -25,6 +25,8 @@
 //!   `trail` knows what the walk has left; `transfer` moves contents; `ending` does what must come
 //!   last. `sync` ties them together, `walks` says of which parts of the tree. `watch` makes passes
 //!   as long as it lives.
+//! - `listed` walks what a list names instead of a whole tree; `hard_links` tells which names are of
+//!   one file, and links them at the end.
 //! - `root` is the only code that opens files of a local tree, always below its handle.
 //!
 //! # What can go wrong, and what then
@@ -61,7 +63,9 @@ pub mod filter;
 #[doc(hidden)]
 pub mod gentle;
 mod group;
+mod hard_links;
 pub mod helper;
+mod listed;
 pub mod manifest;
 mod merge;
 mod options;
@@ -81,9 +85,11 @@ mod transfer;
 mod walks;
 mod watch;
 
+pub use crate::wire::message::Manner;
 pub use change::{Action, Change, Differs, NodeKind};
 pub use endpoint::{CONNECTIONS_MAX, Endpoint};
 pub use error::MediaError;
+pub use listed::{BadList, Listed};
 pub use options::{ChangeSink, DeleteLimit, Options, Outcome, Owner, PROBLEMS_MAX, Stats};
 pub use sync::sync;
 pub use watch::{Hints, Look, Rhythm, Said, WatchOptions, watch};

@@ -11,6 +11,7 @@ pub mod content;
 pub mod frame;
 pub mod hello;
 pub mod message;
+pub mod names;
 pub mod path;
 pub mod scope;
 pub mod sftp;

@@ -7,6 +7,9 @@ use bytes::BytesMut;
 use libfuzzer_sys::fuzz_target;
 use tokio_util::codec::{Decoder, Encoder};
 use transhume::wire::hello::Hello;
+use transhume::wire::message::Request;
+use transhume::wire::names::Names;
+use transhume::wire::path::RelPath;
 use transhume::wire::stream::{ReplyDecoder, RequestDecoder};
 use transhume::wire::{Frame, Frames};
 
@@ -19,7 +22,13 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(decode(&encoded), [frame.clone()]);
         let _ = Hello::read(&frame);
         // Out of turn or not to be decoded is an answer; a panic is not.
-        let _ = requests.push(frame.clone(), &mut drop);
+        let _ = requests.push(frame.clone(), &mut |request| {
+            if let Request::Names(bytes) = request
+                && let Ok(names) = Names::decode(bytes.0)
+            {
+                names.each_listed(names.root(), &RelPath::root(), &mut drop);
+            }
+        });
         let _ = replies.push(frame, &mut drop);
     }
 });

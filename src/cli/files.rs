@@ -1,5 +1,6 @@
 //! `transhume files`: the file engine alone, as one would use rsync.
 
+mod list;
 mod place;
 pub(super) mod quantity;
 
@@ -21,7 +22,9 @@ use crate::event::{Event, Monitor};
 use crate::host::helper::{self, Reach};
 use crate::host::ssh::{self, NoPrompt, Prompt, Ssh, TerminalPrompt};
 use crate::host::{Command, Host, RunAs};
-use crate::media::{self, Change, DeleteLimit, Endpoint, MediaError, Options, Outcome, Owner};
+use crate::media::{
+    self, Change, DeleteLimit, Endpoint, Manner, MediaError, Options, Outcome, Owner,
+};
 use crate::render::{self, Kind, Look, Outlet};
 use place::Place;
 
@@ -68,6 +71,46 @@ pub(super) struct Arguments {
     /// matches a name decides; `+ PATTERN` keeps what it matches.
     #[arg(long, value_name = "FILE")]
     exclude_from: Vec<PathBuf>,
+    /// Copy only what FILE names (`-`: standard input), one path in SRC a line
+    ///
+    /// What leads to a path is made too. A directory comes without its content, with a `/` at its
+    /// end with what is directly in it, with --recursive with everything. Empty lines and those
+    /// that begin with `#` or `;` are passed over; `..` does not lead out of SRC. --exclude
+    /// applies to what is named and not to what leads to it. --delete removes only what is in directories that come
+    /// with their content. What is not there is a problem (exit code 3).
+    #[arg(long, value_name = "FILE", conflicts_with = "watch")]
+    files_from: Option<PathBuf>,
+    /// Names in --files-from end with NUL, not with lines
+    #[arg(short = '0', long, requires = "files_from")]
+    from0: bool,
+    /// All that is in the directories of --files-from; without it, all of SRC is copied anyway
+    #[arg(short, long)]
+    recursive: bool,
+    /// Accepted: symlinks, modes, times and, as root, owners are always kept
+    #[arg(short, long)]
+    archive: bool,
+    /// Keep hard links: what is one file under several names in SRC is one in DEST
+    ///
+    /// Every directory is then listed in every pass. Not out of SRC over SFTP, which does not tell
+    /// them.
+    #[arg(short = 'H', long)]
+    hard_links: bool,
+    /// Let runs of zeros in what is written take no room (over SFTP: of 64 KiB and more)
+    #[arg(short = 'S', long)]
+    sparse: bool,
+    /// Write into the old files instead of beside them
+    ///
+    /// Takes no room for a second copy, keeps other names of a file, and leaves what is the same
+    /// unwritten. But who reads a file meanwhile gets neither the old nor the new one, and one that
+    /// broke off stays so until the next pass. Without it a file is whole or not there at all.
+    #[arg(long)]
+    inplace: bool,
+    /// Accepted: long files that broke off are always kept for the next pass
+    #[arg(long)]
+    partial: bool,
+    /// Accepted: owners always go by number, unless --chown names one
+    #[arg(long)]
+    numeric_ids: bool,
     /// Compare contents by hash, not by size and time
     #[arg(long)]
     checksum: bool,
@@ -166,23 +209,26 @@ async fn mirror(
     target: &Place,
     display: &Display,
 ) -> Result<Outcome, Failure> {
-    let mut listed = patterns_of(&arguments.exclude_from)?;
+    let mut exclude: Vec<_> = arguments.exclude.iter().cloned().map(OsString::into_vec).collect();
+    exclude.append(&mut patterns_of(&arguments.exclude_from)?);
+    let listed = list::read(&arguments, &exclude)?;
     let (source, from) = endpoint(&arguments, source, display).await?;
     let (target, to) = endpoint(&arguments, target, display).await?;
     let told = arguments.itemize_changes || arguments.dry_run;
-    let mut exclude: Vec<_> = arguments.exclude.into_iter().map(OsString::into_vec).collect();
-    exclude.append(&mut listed);
     let options = Options {
         dry_run: arguments.dry_run,
         delete: arguments.delete,
         max_delete: arguments.max_delete,
         exclude,
+        hard_links: arguments.hard_links,
+        listed,
         checksum: arguments.checksum,
         checksum_rate: arguments.checksum_rate.and_then(|rate| rate.0),
         quiet: arguments.quick.map(|hours| Duration::from_secs(u64::from(hours) * 3600)),
         bwlimit: arguments.bwlimit.and_then(|rate| rate.0),
         gentle: arguments.gentle,
         owner: arguments.chown.unwrap_or_default(),
+        manner: Manner { sparse: arguments.sparse, in_place: arguments.inplace },
         on_change: told.then(|| display.changes()),
         ..Options::default()
     };
@@ -227,6 +273,7 @@ fn exit_for(error: &MediaError) -> Exit {
         | MediaError::Overlap { .. }
         | MediaError::NoHelper { .. }
         | MediaError::SftpUser { .. }
+        | MediaError::NoLinks { .. }
         | MediaError::UnknownOwner { .. } => Exit::Usage,
         MediaError::SourceEmpty
         | MediaError::Root { .. }

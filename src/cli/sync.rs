@@ -70,8 +70,8 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let kind = if looks { Pass::Check } else { Pass::Base };
     let set_rate = arguments.verify_rate.map(|rate| rate.0);
     let configured = world.config.media.verify_rate;
-    let options = |options| Options {
-        walks: arguments.class.walks(),
+    let options = |options: Options| Options {
+        walks: arguments.class.walks(options.hard_links),
         checksum: arguments.verify.is_some(),
         gentle: arguments.gentle || world.config.media.gentle,
         checksum_rate: set_rate.unwrap_or(configured),

@@ -64,6 +64,7 @@ impl Changer<'_> {
                 self.remove(path, AtFlags::REMOVEDIR)
             }
             Op::Sweep { path, name } => self.sweep(path, name),
+            Op::HardLink { path, first } => self.hard_link(path, first),
         }
     }
 
@@ -132,6 +133,29 @@ impl Changer<'_> {
             let _ = rustix::fs::unlinkat(&dir, &temp, AtFlags::empty());
         }
         done
+    }
+
+    fn hard_link(&mut self, path: &RelPath, first: &RelPath) -> Result<(), Failure> {
+        let (from, first) = self.dirs.parent(first)?;
+        let (dir, name) = self.dirs.parent(path)?;
+        let stat = stat_at(&from, first.as_bytes());
+        let stat = stat.map_err(|error| failure("find the file it is a name of", error))?;
+        if stat.kind != StatKind::File {
+            let text = "what it should be a name of is no regular file";
+            return Err(Failure::new(FailureKind::Confined, text));
+        }
+        let temp = loop {
+            let temp = self.names.next();
+            match rustix::fs::linkat(&from, first.as_bytes(), &dir, &temp, AtFlags::empty()) {
+                Ok(()) => break temp,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(failure("link it", error)),
+            }
+        };
+        let placed = rustix::fs::renameat(&dir, &temp, &dir, name.as_bytes());
+        // If it is a name of that file already, renaming leaves both.
+        let _ = rustix::fs::unlinkat(&dir, &temp, AtFlags::empty());
+        placed.map_err(|error| failure("put it in place", error))
     }
 
     fn set_file(&mut self, path: &RelPath, meta: Meta) -> Result<(), Failure> {

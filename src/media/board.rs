@@ -69,7 +69,7 @@ impl<'a> Board<'a> {
     pub fn change(&self, change: &Change) {
         if change.action != Action::Delete {
             self.count(|stats| match change.node {
-                NodeKind::File => stats.differing_files += 1,
+                NodeKind::File | NodeKind::HardLink => stats.differing_files += 1,
                 NodeKind::Link => stats.differing_links += 1,
                 NodeKind::Dir => {}
             });

@@ -19,6 +19,8 @@ pub enum NodeKind {
     File,
     Dir,
     Link,
+    /// Another name of a file.
+    HardLink,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,24 +78,24 @@ impl fmt::Display for Change {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Change { path, node, action, link_text } = self;
         let letter = match node {
-            NodeKind::File => 'f',
+            NodeKind::File | NodeKind::HardLink => 'f',
             NodeKind::Dir => 'd',
             NodeKind::Link => 'L',
         };
+        let kind = match node {
+            NodeKind::File => '>',
+            NodeKind::HardLink => 'h',
+            NodeKind::Dir | NodeKind::Link => 'c',
+        };
         match action {
             Action::Delete => write!(out, "*deleting   ")?,
-            Action::Create => {
-                let kind = if *node == NodeKind::File { '>' } else { 'c' };
-                write!(out, "{kind}{letter}+++++++++ ")?;
-            }
-            Action::Update(differs) => {
-                let kind = if *node == NodeKind::File { '>' } else { 'c' };
-                write!(out, "{kind}{letter}{differs} ")?;
-            }
+            Action::Create => write!(out, "{kind}{letter}+++++++++ ")?,
+            Action::Update(differs) => write!(out, "{kind}{letter}{differs} ")?,
             Action::Adjust(differs) => write!(out, ".{letter}{differs} ")?,
         }
         write!(out, "{path}{}", if *node == NodeKind::Dir { "/" } else { "" })?;
         match link_text {
+            Some(text) if *node == NodeKind::HardLink => write!(out, " => {}", text.escape_ascii()),
             Some(text) => write!(out, " -> {}", text.escape_ascii()),
             None => Ok(()),
         }

@@ -1,6 +1,8 @@
 //! Compares a directory of the source with that of the target and says what is to be done. Pure:
 //! two listings in, a plan out; nothing is looked at or touched.
 
+pub(crate) mod hard_link;
+
 use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,8 @@ pub(crate) struct Rules {
     pub late_dirs: bool,
     /// Things that are only on the target go.
     pub delete: bool,
+    /// Files are written into the old ones.
+    pub in_place: bool,
 }
 
 /// What is to be done about one directory, in this order.
@@ -33,6 +37,12 @@ pub(crate) struct Plan {
     /// Makes room for directories; symlinks, modes and times of what is in it.
     pub ops: Vec<Op>,
     pub files: Vec<Transfer>,
+    /// Names, and the first name of the file that each is one of. For the end of the pass.
+    pub hard_links: Vec<(RelPath, RelPath)>,
+    /// The same, of names that are as they should be if the first name of the file is.
+    pub likely_links: Vec<(RelPath, RelPath)>,
+    /// First names of files that other names on the target cannot be links to.
+    pub new_firsts: Vec<RelPath>,
     /// The directory's own mode and time, for when all that is in it is there.
     pub last: Option<Op>,
     /// Something makes room for a directory: nothing later may be done before that.
@@ -103,7 +113,11 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
             (None, Some(Entry { node: Node::Dir, .. })) => removes |= delete,
             (
                 None,
-                Some(Entry { node: Node::File { .. } | Node::Link { .. } | Node::Special, .. }),
+                Some(Entry {
+                    node:
+                        Node::File { .. } | Node::HardLink { .. } | Node::Link { .. } | Node::Special,
+                    ..
+                }),
             ) => {
                 if delete {
                     removes = true;
@@ -129,7 +143,7 @@ pub(crate) fn both(source: &Directory, target: &Directory, rules: &Rules) -> Pla
     if differs.any() {
         plan.changes.push(change(&source.path, NodeKind::Dir, Action::Adjust(differs), None));
     }
-    if removes || !plan.conflicts.is_empty() {
+    if removes || !plan.conflicts.is_empty() || !plan.hard_links.is_empty() {
         // In front of what is removed in it, because removals are done backwards.
         plan.deletions.insert(0, Deletion::Restore(source.path.clone(), wanted));
     }
@@ -153,11 +167,14 @@ pub(crate) fn source_only(source: &Directory, rules: &Rules) -> Plan {
     } else {
         Op::SetDir { path: path.clone(), meta }
     });
+    if !plan.hard_links.is_empty() {
+        plan.deletions.push(Deletion::Restore(path.clone(), meta));
+    }
     plan
 }
 
 /// Whether its owner can do everything in a directory.
-fn is_usable(meta: Meta) -> bool {
+pub(crate) fn is_usable(meta: Meta) -> bool {
     meta.mode & 0o700 == 0o700
 }
 
@@ -178,8 +195,9 @@ pub(crate) fn target_only(target: &Directory, delete: bool) -> Plan {
 
 /// Looks whether an earlier run has left a part of the file that was just planned.
 fn resume(plan: &mut Plan, source: &Entry, target: &Directory, rules: &Rules) {
-    let Entry { name, node: Node::File { size, meta, .. } } = source else { return };
-    if target.leftovers.is_empty() || !rules.delta {
+    let Entry { name, node } = source;
+    let (Node::File { size, meta, .. } | Node::HardLink { size, meta, .. }) = node else { return };
+    if target.leftovers.is_empty() || !rules.delta || rules.in_place {
         return;
     }
     let Some(file) = plan.files.last_mut() else { return };
@@ -225,7 +243,18 @@ fn merge<'a>(
 fn entry(plan: &mut Plan, path: RelPath, source: &Node, target: Option<&Node>, rules: &Rules) {
     match source {
         Node::File { size, meta, content } => {
-            file(plan, path, (*size, *meta, *content), target, rules);
+            file(plan, path, source, (*size, *meta, *content), target, rules);
+        }
+        Node::HardLink { first: Some(first), .. } if *first != path => {
+            hard_link::link(plan, path, first, source, target);
+        }
+        Node::HardLink { size, meta, content, .. } => {
+            let (planned, first) = (plan.files.len(), path.clone());
+            file(plan, path, source, (*size, *meta, *content), target, rules);
+            let is_linked = matches!(target, Some(Node::HardLink { .. }));
+            if !is_linked || plan.files.len() > planned {
+                plan.new_firsts.push(first);
+            }
         }
         Node::Link { meta, text } => {
             let op = Op::Link { path: path.clone(), meta: *meta, text: text.clone() };
@@ -242,13 +271,17 @@ fn entry(plan: &mut Plan, path: RelPath, source: &Node, target: Option<&Node>, r
 fn file(
     plan: &mut Plan,
     path: RelPath,
+    source: &Node,
     (size, meta, content): (u64, Meta, Option<Digest>),
     target: Option<&Node>,
     rules: &Rules,
 ) {
     let new = Transfer { path: path.clone(), size, basis: None };
     match target {
-        Some(Node::File { size: old_size, meta: old_meta, content: old_content }) => {
+        Some(
+            old @ (Node::File { size: old_size, meta: old_meta, content: old_content }
+            | Node::HardLink { size: old_size, meta: old_meta, content: old_content, .. }),
+        ) => {
             let mut differs = meta_differs(meta, *old_meta);
             differs.size = size != *old_size;
             let transfer = match (content, old_content) {
@@ -258,8 +291,17 @@ fn file(
                 }
                 (Some(_) | None, _) => differs.size || differs.time,
             };
-            if transfer {
+            let broken = hard_link::is_to_be_broken(&path, source, old);
+            if broken {
+                differs = hard_link::broken(differs);
+                if rules.in_place {
+                    // Written into, it would stay one file with the others.
+                    plan.ops.push(Op::Remove { path: path.clone() });
+                }
+            }
+            if transfer || broken {
                 let delta = rules.delta
+                    && !(broken && rules.in_place)
                     && size >= delta::FILE_BYTES_MIN
                     && *old_size >= delta::FILE_BYTES_MIN;
                 plan.changes.push(change(&path, NodeKind::File, Action::Update(differs), None));
@@ -309,7 +351,7 @@ fn link(
             plan.changes.push(change(Action::Create));
             plan.conflicts.push(Conflict::Link(op));
         }
-        Some(Node::File { .. } | Node::Special) | None => {
+        Some(Node::File { .. } | Node::HardLink { .. } | Node::Special) | None => {
             plan.changes.push(change(Action::Create));
             plan.ops.push(op);
         }
@@ -319,7 +361,7 @@ fn link(
 fn dir(plan: &mut Plan, path: RelPath, target: Option<&Node>) {
     match target {
         Some(Node::Dir) => return,
-        Some(Node::File { .. } | Node::Link { .. } | Node::Special) => {
+        Some(Node::File { .. } | Node::HardLink { .. } | Node::Link { .. } | Node::Special) => {
             plan.ops.push(Op::Remove { path: path.clone() });
             plan.clears = true;
         }
@@ -344,109 +386,4 @@ fn meta_differs(wanted: Meta, present: Meta) -> Differs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::wire::bounded::Blob;
-    use crate::wire::tree::Mtime;
-
-    const RULES: Rules = Rules { link_times: true, delta: true, late_dirs: false, delete: true };
-
-    fn meta(mode: u32, secs: i64) -> Meta {
-        Meta { mode, mtime: Mtime { secs, nanos: 0 }, ..Meta::default() }
-    }
-
-    fn file(name: &str, size: u64, meta: Meta) -> Entry {
-        let name = Name::new(name.as_bytes()).unwrap();
-        Entry { name, node: Node::File { size, meta, content: None } }
-    }
-
-    fn directory(entries: Vec<Entry>) -> Directory {
-        Directory {
-            path: RelPath::new(b"d").unwrap(),
-            meta: Some(meta(0o755, 1)),
-            entries,
-            leftovers: Vec::new(),
-            problems: Vec::new(),
-        }
-    }
-
-    fn path(text: &str) -> RelPath {
-        RelPath::new(text.as_bytes()).unwrap()
-    }
-
-    #[test]
-    fn equal_directories_need_nothing() {
-        let one = directory(vec![file("a", 1, meta(0o644, 5))]);
-        let plan = both(&one, &one.clone(), &RULES);
-        assert!(plan.ops.is_empty() && plan.files.is_empty() && plan.last.is_none());
-        assert!(plan.deletions.is_empty() && plan.changes.is_empty());
-    }
-
-    #[test]
-    fn size_or_time_send_a_file_and_the_mode_alone_does_not() {
-        let entries = |size, secs, mode| {
-            vec![
-                file("mode", 7, meta(mode, 5)),
-                file("size", size, meta(0o644, 5)),
-                file("time", 7, meta(0o644, secs)),
-            ]
-        };
-        let source = directory(entries(8, 6, 0o600));
-        let plan = both(&source, &directory(entries(7, 5, 0o644)), &RULES);
-        let files: Vec<String> = plan.files.iter().map(|file| file.path.to_string()).collect();
-        assert_eq!(files, ["d/size", "d/time"]);
-        let set = Op::SetFile { path: path("d/mode"), meta: meta(0o600, 5) };
-        let dir = Op::SetDir { path: path("d"), meta: meta(0o755, 1) };
-        assert_eq!((plan.ops, plan.last), (vec![set], Some(dir)));
-    }
-
-    #[test]
-    fn a_part_of_a_file_is_used_if_it_is_of_this_file_and_swept_otherwise() {
-        let long = 20 << 20;
-        let source = directory(vec![file("dump", long, meta(0o644, 5))]);
-        let names = |secs| {
-            let name = Name::new(b"dump").unwrap();
-            temp::partial_names(&name, long, Mtime { secs, nanos: 0 }).unwrap()
-        };
-        let (ours, stale) = (names(5), names(4));
-        let mut target = directory(Vec::new());
-        target.leftovers = vec![stale[0].clone(), ours[1].clone()];
-        let plan = both(&source, &target, &RULES);
-        let basis = target.path.join(&ours[1]).unwrap();
-        assert_eq!(plan.files, [Transfer { path: path("d/dump"), size: long, basis: Some(basis) }]);
-        let swept = Deletion::Leftover(path("d"), stale[0].clone());
-        assert_eq!(plan.deletions[1..], [swept]);
-        // A file that is there is the better basis.
-        target.entries = vec![file("dump", long - 1, meta(0o644, 5))];
-        let plan = both(&source, &target, &RULES);
-        assert_eq!(plan.files[0].basis, Some(path("d/dump")));
-        assert_eq!(plan.deletions.len(), 3);
-    }
-
-    #[test]
-    fn a_problem_on_the_source_keeps_everything_on_the_target() {
-        let mut source = directory(Vec::new());
-        let failure = Failure::new(FailureKind::Denied, "no");
-        source.problems.push(Problem { path: path("d/secret"), failure });
-        let target = directory(vec![file("a", 1, meta(0o644, 5))]);
-        assert_eq!(both(&source, &target, &RULES).deletions, []);
-        source.problems.clear();
-        let restore = Deletion::Restore(path("d"), meta(0o755, 1));
-        assert_eq!(
-            both(&source, &target, &RULES).deletions,
-            [restore, Deletion::File(path("d/a"))]
-        );
-    }
-
-    #[test]
-    fn symlink_times_count_only_where_both_sides_have_them() {
-        let link = |secs| Entry {
-            name: Name::new(b"l").unwrap(),
-            node: Node::Link { meta: meta(0o777, secs), text: Blob(b"to".to_vec()) },
-        };
-        let (source, target) = (directory(vec![link(1)]), directory(vec![link(2)]));
-        assert!(!both(&source, &target, &RULES).ops.is_empty());
-        let coarse = Rules { link_times: false, ..RULES };
-        assert!(both(&source, &target, &coarse).ops.is_empty());
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::gentle;
+use super::listed;
 use super::manifest::confirm::Remembered;
 use super::manifest::format::{Block, Builder};
 use super::manifest::{Fresh, Manifest, Memory, Recorder};
@@ -23,6 +24,12 @@ pub(crate) fn cut(
 ) {
     if scan.gentle.is_some() {
         gentle::yield_to_others();
+    }
+    if let Some(names) = &scan.listed {
+        let mut scanning = Scanning::new(scan, send, None);
+        let walked =
+            listed::walk::walk(root, scan, names, |directory| scanning.add(directory, &[]));
+        return scanning.finish(walked);
     }
     let manifest = memory.and_then(|memory| Manifest::open(memory, root, scan.side, scan.run));
     match manifest {
@@ -63,6 +70,11 @@ impl<'a, S: FnMut(Option<Shard>) -> bool> Scanning<'a, S> {
                 self.add_block(block)
             }
         });
+        self.finish(walked);
+    }
+
+    /// Ends what a walk to its end, or not, has left.
+    fn finish(mut self, walked: ControlFlow<()>) {
         if walked.is_break() || self.end().is_break() {
             return;
         }

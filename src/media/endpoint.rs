@@ -9,7 +9,7 @@ use super::helper::client::Helper;
 use super::helper::stream::Opening;
 use super::options::Owner;
 use super::session::local::{Local, Tree, Workers};
-use super::session::{Link, Session};
+use super::session::{Link, Session, Terms};
 use super::sftp::Sftp;
 use crate::config::Transport;
 use crate::error::one_line;
@@ -17,7 +17,7 @@ use crate::event::{Event, Monitor};
 use crate::host::{Command, Host, RunAs, local, run};
 use crate::wire::WireError;
 use crate::wire::message::Side;
-use crate::wire::tree::{OwnerRule, RunId};
+use crate::wire::tree::OwnerRule;
 
 /// One end of a pass.
 #[derive(Clone, Debug)]
@@ -160,19 +160,14 @@ impl Endpoint {
         matches!(self.place, Place::Here { .. })
     }
 
-    /// Opens the root for a pass. With `create`, a target that is missing is made. `expectant` says
-    /// that much will probably be copied.
+    /// Opens the root for a pass.
     pub(crate) async fn open(
         &self,
-        side: Side,
-        create: bool,
-        run: RunId,
-        gentle: bool,
-        expectant: bool,
+        terms: Terms,
         monitor: &dyn Monitor,
     ) -> Result<Box<dyn Session>, MediaError> {
         let link = Link::new(self.host_name());
-        let opening = Opening { root: self.root.clone(), side, create, run, gentle, expectant };
+        let opening = Opening { root: self.root.clone(), terms };
         let (host, way, connections, sent) = match &self.place {
             Place::Here { manifests } => {
                 return self.open_here(link, &opening, manifests.as_deref()).await;
@@ -211,9 +206,10 @@ impl Endpoint {
         manifests: Option<&Path>,
     ) -> Result<Box<dyn Session>, MediaError> {
         let path: PathBuf = super::root::native(&self.root).to_owned();
-        let Opening { side, create, run, gentle, .. } = *opening;
+        let Terms { side, create, run, gentle, manner, .. } = opening.terms;
         let tasks = link.tasks.clone();
-        let opened = tokio::task::spawn_blocking(move || Tree::open(&path, side, create, run));
+        let opened =
+            tokio::task::spawn_blocking(move || Tree::open(&path, side, create, run, manner));
         let opened = opened.await.map_err(|error| MediaError::Thread(error.into()))?;
         let tree = opened.map_err(|source| MediaError::Root {
             host: link.host.clone(),
@@ -318,6 +314,7 @@ fn helper_does_not_run(error: &MediaError) -> bool {
         | MediaError::Silent { .. }
         | MediaError::Lacking { .. }
         | MediaError::SftpUser { .. }
+        | MediaError::NoLinks { .. }
         | MediaError::NoHelper { .. }
         | MediaError::UnknownOwner { .. }
         | MediaError::Thread(_) => false,

@@ -42,6 +42,8 @@ pub enum MediaError {
     Silent { host: String, secs: u64 },
     #[error("the SFTP server of {host} lacks {what}")]
     Lacking { host: String, what: &'static str },
+    #[error("SFTP does not tell which files of {host} are hard links")]
+    NoLinks { host: String },
     #[error("SFTP works only as the login user of {host}, and {user} is needed")]
     SftpUser { host: String, user: String },
     #[error("the helper transport was asked for, and {host} has no helper")]
@@ -104,6 +106,9 @@ impl Advice for MediaError {
             | MediaError::NoHelper { .. } => {
                 Some("`--transport auto` uses what the other side has".into())
             }
+            MediaError::NoLinks { .. } => {
+                Some("copy through the helper, or run transhume on that machine".into())
+            }
             MediaError::UnknownOwner { .. } => Some("give numbers instead of names".into()),
             MediaError::Pattern(_) | MediaError::Disorder { .. } | MediaError::Thread(_) => None,
         }
@@ -131,6 +136,7 @@ impl Advice for MediaError {
             | MediaError::Lacking { .. }
             | MediaError::SftpUser { .. }
             | MediaError::NoHelper { .. }
+            | MediaError::NoLinks { .. }
             | MediaError::UnknownOwner { .. }
             | MediaError::Thread(_) => Retry::Never,
         }

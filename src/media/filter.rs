@@ -95,6 +95,14 @@ impl Pattern {
         let mut starts =
             path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
         if self.whole_path {
+            // `**/` at the beginning may also stand for nothing.
+            let stars = self.glob.iter().take_while(|byte| **byte == b'*').count();
+            if stars > 1
+                && let Some(rest) = self.glob[stars..].strip_prefix(b"/")
+                && glob_matches(rest, path)
+            {
+                return true;
+            }
             std::iter::once(0).chain(starts).any(|at| glob_matches(&self.glob, &path[at..]))
         } else {
             glob_matches(&self.glob, &path[starts.next_back().unwrap_or(0)..])
@@ -229,7 +237,10 @@ mod tests {
             ("/a/**", "a/", false),
             ("a/**/z", "a/b/c/z", true),
             ("a/**/z", "a/z", false),
-            ("**/z", "z", false),
+            ("**/z", "z", true),
+            ("**/a/**", "a/b", true),
+            ("**/a/**", "a/", false),
+            ("***/z", "z", true),
             ("**/z", "a/b/z", true),
             ("**z", "a/b/yz", true),
             ("dir/***", "x/dir/", true),

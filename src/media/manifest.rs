@@ -31,7 +31,7 @@ use place::{Place, Reader};
 use super::gentle::Gentle;
 use super::root::{Root, Stat};
 use crate::wire::bounded::{Blob, List};
-use crate::wire::message::{ScanSpec, Side, Trust};
+use crate::wire::message::{Extent, ScanSpec, Side, Trust};
 use crate::wire::path::PATH_BYTES_MAX;
 use crate::wire::scope::Scope;
 use crate::wire::tree::{MetaRule, RunId};
@@ -65,9 +65,12 @@ pub fn directories_in(block: &[u8]) -> Option<u64> {
 }
 
 impl Memory {
-    /// For a scan as `spec` says; `None` for one that reads contents or trusts nothing.
+    /// For a scan as `spec` says; `None` for one that reads contents, trusts nothing, looks at a
+    /// part of the tree only or for hard links.
     pub fn new(dir: &Path, spec: &ScanSpec) -> Option<Self> {
-        if spec.checksum || spec.trust == Trust::Nothing {
+        let part = spec.extent != Extent::Whole;
+        // Which names are of one file is only known to a walk that meets them all.
+        if spec.checksum || spec.trust == Trust::Nothing || part || spec.hard_links {
             return None;
         }
         let ScanSpec { rule, exclude, scope, trust, .. } = spec.clone();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::change::Change;
+use super::listed::Listed;
 use crate::units::{Bytes, count, duration};
+use crate::wire::message::Manner;
 use crate::wire::scope::Scope;
 use crate::wire::tree::Problem;
 
@@ -23,6 +25,10 @@ pub struct Options {
     pub max_delete: Option<DeleteLimit>,
     /// Patterns as in rsync's `--exclude`.
     pub exclude: Vec<Vec<u8>>,
+    /// Only what is listed here, of both sides.
+    pub listed: Option<Listed>,
+    /// What is one file under several names on the source is one on the target.
+    pub hard_links: bool,
     /// Compare contents by hash instead of by size and time.
     pub checksum: bool,
     /// Bytes a second that each side reads for that, at most.
@@ -40,6 +46,7 @@ pub struct Options {
     /// Leave the machine of the source to others while it is busy.
     pub gentle: bool,
     pub owner: Owner,
+    pub manner: Manner,
     /// Where changes are told one by one. They are not collected: there may be millions.
     pub on_change: Option<ChangeSink>,
 }

@@ -1,6 +1,7 @@
 //! A pass under way: each pair of directories compared, what differs carried out in batches, and
 //! what must come last kept for the end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::batch::{Batch, Hands, UnderWay, Waits};
@@ -10,6 +11,8 @@ use super::compare::{self, Conflict, Deletion, Plan, Rules};
 use super::deletions::Deletions;
 use super::ending;
 use super::error::MediaError;
+use super::hard_links::HardLinks;
+use super::listed::Coverage;
 use super::merge::{Merge, MergeError, Pair};
 use super::options::Options;
 use super::session::Link;
@@ -31,6 +34,8 @@ pub(super) struct Pass<'a> {
     pub rules: Rules,
     /// Something is excluded, so a directory may hold what was not seen.
     pub filtered: bool,
+    /// What the pass is about, if that is not the whole tree.
+    pub coverage: Option<Coverage>,
     pub links: (Arc<Link>, Arc<Link>),
     /// A directory of the source that could not be read: nothing in it is deleted.
     pub protected: Option<RelPath>,
@@ -42,6 +47,11 @@ pub(super) struct Pass<'a> {
     pub trail: Trail,
     /// Directories whose mode would keep us out, for the end.
     pub locked: Vec<Op>,
+    /// Names of files that have others, for the end.
+    pub hard_links: HardLinks,
+    /// First names of such files that were not there, or were other files.
+    /// Only where the target does not tell which names are of one file.
+    pub new_firsts: Option<HashSet<RelPath>>,
     /// The target can make changes when the files of a load are published.
     pub settles: bool,
 }
@@ -152,6 +162,7 @@ impl Pass<'_> {
         ending::refuse_too_many(&self.deletions, self.options, &self.board.stats())?;
         ending::delete(hands, &self.deletions, self.filtered).await?;
         ending::resolve(hands, self.conflicts).await?;
+        self.hard_links.make(hands).await?;
         ending::restore(hands, &self.deletions).await?;
         // They came the deepest first.
         let locked = hands.send_ops(self.locked).await?;
@@ -191,6 +202,7 @@ impl Pass<'_> {
             // Paths that came out of a scan can always be written down.
             let _ = self.deletions.push(deletion);
         }
+        self.put_off_links(&mut plan);
         for conflict in plan.conflicts.drain(..) {
             self.put_off(conflict);
         }
@@ -207,17 +219,61 @@ impl Pass<'_> {
                 self.see_source(&source);
                 self.see_target(&target);
                 let delete = self.rules.delete && !self.is_protected(&source.path);
-                compare::both(&source, &target, &Rules { delete, ..self.rules })
+                let delete = delete && self.holds_all(&source.path).0;
+                let mut plan = compare::both(&source, &target, &Rules { delete, ..self.rules });
+                if let (Some(meta), Some(new)) = (source.meta, &mut self.new_firsts) {
+                    compare::hard_link::settle(&mut plan, &source.path, meta, new);
+                }
+                self.spare_root(&source.path, plan)
             }
             Pair::Source(source) => {
                 self.see_source(&source);
-                compare::source_only(&source, &self.rules)
+                let mut plan = compare::source_only(&source, &self.rules);
+                if let Some(new) = &mut self.new_firsts {
+                    new.extend(plan.new_firsts.drain(..));
+                }
+                self.spare_root(&source.path, plan)
             }
             Pair::Target(target) => {
                 self.see_target(&target);
                 let delete = self.rules.delete && !self.is_protected(&target.path);
+                let delete = delete && self.holds_all(&target.path).1;
                 compare::target_only(&target, delete)
             }
+        }
+    }
+
+    /// Whether what is only on the target may go: what is directly in the directory at `path`, and
+    /// that directory itself.
+    fn holds_all(&mut self, path: &RelPath) -> (bool, bool) {
+        self.coverage.as_mut().map_or((true, true), |coverage| coverage.holds_all(path))
+    }
+
+    /// Leaves mode and time of the root as they are, if it is not on the list.
+    fn spare_root(&self, path: &RelPath, mut plan: Plan) -> Plan {
+        if path.is_root() && self.coverage.as_ref().is_some_and(|coverage| !coverage.sets_root()) {
+            (plan.make, plan.last) = (None, None);
+            let restores = |deletion: &Deletion| matches!(deletion, Deletion::Restore(..));
+            plan.deletions.retain(|deletion| !restores(deletion));
+            plan.changes.retain(|change| !change.path.is_root());
+        }
+        plan
+    }
+
+    /// Keeps the hard links of a directory for the end of the pass, when it may have a mode that
+    /// would keep us out.
+    fn put_off_links(&mut self, plan: &mut Plan) {
+        let links = std::mem::take(&mut plan.hard_links);
+        if links.is_empty() {
+            return;
+        }
+        if let Some(Deletion::Restore(path, meta)) = plan.deletions.first()
+            && !compare::is_usable(*meta)
+        {
+            self.hard_links.enter(path.clone(), *meta);
+        }
+        for (path, first) in links {
+            self.hard_links.push_link(path, first);
         }
     }
 
@@ -252,7 +308,7 @@ impl Pass<'_> {
         let (mut files, mut bytes) = (0, 0_u64);
         for entry in &directory.entries {
             match entry.node {
-                Node::File { size, .. } => {
+                Node::File { size, .. } | Node::HardLink { size, .. } => {
                     files += 1;
                     bytes = bytes.saturating_add(size);
                 }

@@ -16,7 +16,7 @@ use super::root::{Dirs, Root, Stat, StatKind, stat_open};
 use super::session::local::Tree;
 use super::throttle::Throttle;
 use crate::wire::message::{
-    CHUNK_BYTES_MAX, FileHead, Job, PartHead, Piece, WHOLE_BYTES_MAX, part_place,
+    CHUNK_BYTES_MAX, FileHead, Job, Manner, PartHead, Piece, WHOLE_BYTES_MAX, part_place,
 };
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Digest, Failure, FailureKind};
@@ -30,11 +30,10 @@ pub(crate) fn run(tree: &Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Send
         gentle::yield_to_others();
     }
     let pieces = Out { pieces, gentle: tree.gentle.clone() };
-    let root = tree.root.clone();
-    let mut dirs = Dirs::new(root);
+    let mut dirs = Dirs::new(tree.root.clone());
     while let Some(job) = jobs.blocking_recv() {
         let ticket = job.ticket;
-        let done = match read(&mut dirs, job, &pieces) {
+        let done = match read(&mut dirs, tree.manner, job, &pieces) {
             Ok(()) => Ok(()),
             Err(Stop::Failed(failure)) => pieces.blocking_send(Piece::Failed { ticket, failure }),
             Err(Stop::Gone) => return,
@@ -132,7 +131,7 @@ impl<T> From<mpsc::error::SendError<T>> for Stop {
     }
 }
 
-fn read(dirs: &mut Dirs, job: Job, pieces: &Out) -> Result<(), Stop> {
+fn read(dirs: &mut Dirs, manner: Manner, job: Job, pieces: &Out) -> Result<(), Stop> {
     let Job { ticket, path, signature, part, .. } = job;
     let file = dirs.open_file(&path)?;
     let before = regular(&file)?;
@@ -141,7 +140,7 @@ fn read(dirs: &mut Dirs, job: Job, pieces: &Out) -> Result<(), Stop> {
     }
     let head = FileHead { meta: before.meta, size: before.size, delta: false };
     if let Some(signature) = signature
-        && read_delta(&file, &before, ticket, &signature, pieces)?
+        && read_delta(&file, &before, manner, (ticket, &signature), pieces)?
     {
         return Ok(());
     }
@@ -211,12 +210,13 @@ fn read_whole(file: &File, before: &Stat) -> Result<Bytes, Failure> {
 fn read_delta(
     file: &File,
     before: &Stat,
-    ticket: u64,
-    signature: &[u8],
+    manner: Manner,
+    (ticket, signature): (u64, &[u8]),
     pieces: &Out,
 ) -> Result<bool, Stop> {
     // A damaged signature is no reason to fail: the file can still be sent.
-    let Ok(basis) = Basis::new(signature) else { return Ok(false) };
+    let Ok(mut basis) = Basis::new(signature) else { return Ok(false) };
+    basis.in_place = manner.in_place;
     let head = FileHead { meta: before.meta, size: before.size, delta: true };
     pieces.blocking_send(Piece::Begin { ticket, head })?;
     let mut hasher = blake3::Hasher::new();

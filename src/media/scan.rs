@@ -11,6 +11,8 @@ use rustix::fs::{FileType, Mode, OFlags, RawDir};
 use super::failure::failure;
 use super::filter::Filter;
 use super::gentle::Gentle;
+use super::hard_links::{FirstNames, Inode};
+use super::listed::Listed;
 use super::manifest::Fresh;
 use super::manifest::confirm::Remembered;
 use super::manifest::format::{Block, Found};
@@ -29,8 +31,8 @@ use crate::wire::tree::{
 };
 
 /// Deeper directories are opened from the root instead of from a parent that is kept open.
-const KEPT_OPEN_MAX: usize = 64;
-const LIST_BUFFER_BYTES: usize = 64 * 1024;
+pub(super) const KEPT_OPEN_MAX: usize = 64;
+pub(super) const LIST_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What to look at and how.
 #[derive(Clone, Debug)]
@@ -41,6 +43,10 @@ pub(crate) struct Scan {
     /// Of what is read for that.
     pub pace: Arc<Throttle>,
     pub filter: Filter,
+    /// Only this is looked at.
+    pub listed: Option<Listed>,
+    /// Hard links are told.
+    pub links: Option<Arc<FirstNames>>,
     pub scope: Scope,
     pub run: RunId,
     pub gentle: Option<Gentle>,
@@ -233,7 +239,7 @@ impl Walk<'_> {
     }
 }
 
-fn open_child(parent: &OwnedFd, name: &Name) -> rustix::io::Result<OwnedFd> {
+pub(super) fn open_child(parent: &OwnedFd, name: &Name) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty())
 }
@@ -278,6 +284,9 @@ fn visit(
     directory.meta = Some(scan.meta(stat.meta));
     let mut found = list(root, scan, &fd, &mut directory);
     found.sort_unstable_by(|one, other| one.entry.name.cmp(&other.entry.name));
+    if let Some(links) = &scan.links {
+        links.see(&path, &mut found);
+    }
     let certain = directory.leftovers.is_empty() && directory.problems.is_empty();
     let record = match fresh {
         Some(fresh) if certain => fresh.record(&stat, &found),
@@ -296,7 +305,12 @@ fn visit(
 }
 
 /// What is in `fd`; what is not to be told as an entry is added to `directory`.
-fn list(root: &Root, scan: &Scan, fd: &OwnedFd, directory: &mut Directory) -> Vec<Found> {
+pub(super) fn list(
+    root: &Root,
+    scan: &Scan,
+    fd: &OwnedFd,
+    directory: &mut Directory,
+) -> Vec<Found> {
     let mut found = Vec::new();
     let mut buffer = Vec::with_capacity(LIST_BUFFER_BYTES);
     let mut list = RawDir::new(fd, buffer.spare_capacity_mut());
@@ -325,7 +339,9 @@ fn list(root: &Root, scan: &Scan, fd: &OwnedFd, directory: &mut Directory) -> Ve
         match directory.path.join(&name) {
             Err(_) => directory.problems.push(unusable(&directory.path, bytes)),
             Ok(path) => match node(root, scan, fd, &path, &name, is_dir) {
-                Ok((node, mark)) => found.push(Found { entry: Entry { name, node }, mark }),
+                Ok((node, mark, inode)) => {
+                    found.push(Found { entry: Entry { name, node }, mark, inode });
+                }
                 Err(failure) => directory.problems.push(Problem { path, failure }),
             },
         }
@@ -349,26 +365,27 @@ fn is_dir(fd: impl AsFd, name: &Name, kind: FileType) -> Option<bool> {
     }
 }
 
-fn node(
+pub(super) fn node(
     root: &Root,
     scan: &Scan,
     fd: &OwnedFd,
     path: &RelPath,
     name: &Name,
     is_dir: bool,
-) -> Result<(Node, Option<Mark>), Failure> {
+) -> Result<(Node, Option<Mark>, Option<Inode>), Failure> {
     if is_dir {
-        return Ok((Node::Dir, None));
+        return Ok((Node::Dir, None, None));
     }
     let stat = stat_at(fd, name.as_bytes()).map_err(|error| failure("look at it", error))?;
-    let Stat { kind, size, meta, .. } = stat;
+    let Stat { kind, size, meta, device, inode: number, links, .. } = stat;
+    let inode = Some(Inode { device, number, links });
     let (meta, mark) = (scan.meta(meta), Some(Mark::new(&stat)));
     match kind {
         StatKind::File if scan.checksum => {
             let content = Some(digest_of(root, path, &scan.pace, scan.gentle.as_ref())?);
-            Ok((Node::File { size, meta, content }, mark))
+            Ok((Node::File { size, meta, content }, mark, inode))
         }
-        StatKind::File => Ok((Node::File { size, meta, content: None }, mark)),
+        StatKind::File => Ok((Node::File { size, meta, content: None }, mark, inode)),
         StatKind::Link => {
             let text = rustix::fs::readlinkat(fd, name.as_bytes(), Vec::new())
                 .map_err(|error| failure("read the symlink", error))?
@@ -376,9 +393,9 @@ fn node(
             if text.len() > LINK_BYTES_MAX {
                 return Err(Failure::new(FailureKind::Other, "the symlink's text is too long"));
             }
-            Ok((Node::Link { meta, text: Blob(text) }, mark))
+            Ok((Node::Link { meta, text: Blob(text) }, mark, None))
         }
-        StatKind::Dir => Ok((Node::Dir, None)),
-        StatKind::Special => Ok((Node::Special, None)),
+        StatKind::Dir => Ok((Node::Dir, None, None)),
+        StatKind::Special => Ok((Node::Special, None, None)),
     }
 }

@@ -15,8 +15,10 @@ use tokio_util::task::TaskTracker;
 
 use super::error::MediaError;
 use super::group::Scanner;
+use super::listed::Listed;
 use crate::host::Host;
-use crate::wire::message::{Answer, Call, Facts, Job, Piece, ScanSpec, Store, Told};
+use crate::wire::message::{Answer, Call, Facts, Job, Manner, Piece, ScanSpec, Side, Store, Told};
+use crate::wire::tree::RunId;
 
 pub(super) mod local;
 
@@ -31,14 +33,28 @@ pub(crate) trait Session: Send + Sync {
     fn link(&self) -> &Arc<Link>;
     fn facts(&self) -> &Facts;
     fn ability(&self) -> Ability;
-    /// Starts a scan. Another one may follow when it has ended.
-    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError>;
+    /// Starts a scan, of what is listed if that is what `spec` says. Another one may follow when it
+    /// has ended.
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError>;
     /// A way for files out of a source.
     async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError>;
     /// A way for files into a target.
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError>;
     /// A way for changes without content. They are done in order.
     async fn calls(&self) -> Result<Calls, MediaError>;
+}
+
+/// What a pass opens a side for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub side: Side,
+    /// A target that is missing is made.
+    pub create: bool,
+    pub run: RunId,
+    pub gentle: bool,
+    /// Much will probably be copied.
+    pub expectant: bool,
+    pub manner: Manner,
 }
 
 /// What differs between the kinds of sides.
@@ -54,6 +70,8 @@ pub(crate) struct Ability {
     pub parts: bool,
     /// It can make changes when what was stored before is published.
     pub settles: bool,
+    /// It can tell which names are of the same file.
+    pub tells_links: bool,
     /// It is another machine.
     pub remote: bool,
     pub lanes: Lanes,

@@ -151,6 +151,23 @@ impl Cutter {
                     self.files += 1;
                 }
                 Node::Dir => self.bytes_of(b's', entry.name.as_bytes()),
+                Node::HardLink { size, meta, content, first } => {
+                    // The first name of a file is a file like others.
+                    let own = path.join(&entry.name).ok();
+                    match first {
+                        Some(_) if *first == own => self.bytes_of(b'f', entry.name.as_bytes()),
+                        Some(first) => {
+                            self.bytes_of(b'h', entry.name.as_bytes());
+                            self.bytes_of(b't', first.as_bytes());
+                        }
+                        None => self.bytes_of(b'?', entry.name.as_bytes()),
+                    }
+                    self.meta_of(*meta);
+                    self.hasher.update(&size.to_le_bytes());
+                    self.hasher.update(&content.map_or([0; 32], |digest| digest.0));
+                    self.files += 1;
+                    self.bytes = self.bytes.saturating_add(*size);
+                }
                 Node::Special => {
                     self.marked = true;
                     self.bytes_of(b'x', entry.name.as_bytes());

@@ -3,7 +3,11 @@
 //! durable together with others, and only then renamed: it is there whole or not at all, also
 //! after a power failure. Blocking: runs on a thread of its own.
 
+mod in_place;
 mod part;
+mod partial;
+mod sparse;
+mod temp_file;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,36 +17,29 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use super::apply::{Changer, set_open};
-use super::delta::{self, Patcher};
+use super::delta::Patcher;
 use super::failure::failure;
-use super::read::regular;
-use super::root::{Dirs, Root, StatKind, stat_at};
-use super::temp::{TempNames, partial_names};
-use crate::wire::message::{Ack, FileHead, Op, Store, Told};
+use super::root::{Dirs, Root};
+use super::temp::TempNames;
+use crate::wire::message::{Ack, FileHead, Manner, Op, Store, Told};
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
+use partial::Partial;
+use sparse::{Sparse, hash_and_write};
+use temp_file::{CREATE, TempFile, remove_temp};
 
 /// A batch is published when it holds so much.
 const BATCH_FILES_MAX: usize = 512;
 const BATCH_BYTES_MAX: u64 = 64 << 20;
 /// It is also published when its first file has waited so long.
 const BATCH_AGE_MAX: Duration = Duration::from_secs(3);
-/// Less is hashed and written by one thread: handing it over would cost more.
-const APART_BYTES_MIN: usize = 512 * 1024;
 /// A shorter partial file is not worth keeping.
 const PARTIAL_BYTES_MIN: u64 = 4 << 20;
-/// For a new file, and nothing else.
-const CREATE: OFlags = OFlags::WRONLY
-    .union(OFlags::CREATE)
-    .union(OFlags::EXCL)
-    .union(OFlags::NOFOLLOW)
-    .union(OFlags::NOCTTY)
-    .union(OFlags::CLOEXEC);
 
 /// Stores files until no more come or nobody takes what is told. What was complete by
 /// then is published, what was not is removed, except for a partial file that spares the next run much.
@@ -70,6 +67,7 @@ pub(crate) fn run(
 struct Ready {
     ticket: u64,
     dir: Arc<OwnedFd>,
+    /// Empty for one that has its own.
     temp: Vec<u8>,
     name: Name,
 }
@@ -89,69 +87,18 @@ struct Writing {
 struct Output {
     file: File,
     temp: TempFile,
+    /// Where zeros become holes.
+    sparse: Option<Sparse>,
     patcher: Option<Patcher>,
     /// The partial file that the patcher reads, until there is more than it holds.
     outgrown: Option<Partial>,
-}
-
-/// What an earlier run left of a file.
-struct Partial {
-    number: usize,
-    bytes: u64,
-    name: Name,
-}
-
-/// A temporary file; removed when dropped, unless it is kept.
-struct TempFile {
-    dir: Arc<OwnedFd>,
-    temp: Vec<u8>,
-    name: Name,
-    kept: bool,
-    /// Its name is that of a partial file, which other runs know too.
-    partial: bool,
-}
-
-impl TempFile {
-    /// Gives a partial file that became whole a name of its own, so that no other run can put something
-    /// else in its place before it is published.
-    fn claim(&mut self, file: &File, temp: Vec<u8>) -> Result<(), Failure> {
-        let said = |error| failure("put it aside", error);
-        rustix::fs::renameat(&self.dir, &self.temp, &self.dir, &temp).map_err(said)?;
-        (self.temp, self.partial) = (temp, false);
-        let named = rustix::fs::statat(&self.dir, &self.temp, AtFlags::SYMLINK_NOFOLLOW);
-        let (named, open) = (named.map_err(said)?, rustix::fs::fstat(file).map_err(said)?);
-        let same = (named.st_dev, named.st_ino) == (open.st_dev, open.st_ino);
-        if same { Ok(()) } else { Err(corrupt()) }
-    }
-
-    fn ready(mut self, ticket: u64) -> Ready {
-        self.kept = true;
-        Ready {
-            ticket,
-            dir: self.dir.clone(),
-            temp: std::mem::take(&mut self.temp),
-            name: self.name.clone(),
-        }
-    }
-}
-
-impl Drop for TempFile {
-    fn drop(&mut self) {
-        if !self.kept {
-            remove_temp(&self.dir, &self.temp);
-        }
-    }
-}
-
-fn remove_temp(dir: &OwnedFd, temp: &[u8]) {
-    // One that stays is swept by the next pass.
-    let _ = rustix::fs::unlinkat(dir, temp, AtFlags::empty());
 }
 
 /// Stores files one after the other.
 pub(crate) struct Storer {
     dirs: Dirs,
     names: TempNames,
+    manner: Manner,
     writing: Option<Writing>,
     ready: Vec<Ready>,
     ready_bytes: u64,
@@ -165,10 +112,11 @@ pub(crate) struct Storer {
 }
 
 impl Storer {
-    pub fn new(root: Arc<Root>, names: TempNames) -> Self {
+    pub fn new(root: Arc<Root>, names: TempNames, manner: Manner) -> Self {
         Storer {
             dirs: Dirs::new(root),
             names,
+            manner,
             writing: None,
             ready: Vec::new(),
             ready_bytes: 0,
@@ -230,75 +178,43 @@ impl Storer {
         if blake3::hash(content).as_bytes() != &digest.0 {
             return Err(corrupt());
         }
-        let (mut file, temp) = self.create(path)?;
-        file.write_all(content).map_err(|error| failure("write it", error))?;
+        let in_place = self.manner.in_place;
+        let (mut file, mut temp) = match in_place {
+            true => self.open_in_place(path)?,
+            false => self.create(path)?,
+        };
+        temp.touched = true;
+        let written = match self.sparse(0, in_place) {
+            Some(mut sparse) => {
+                sparse.write(&mut file, content).and_then(|()| sparse.finish(&file))
+            }
+            None => file.write_all(content),
+        };
+        let written = written.and_then(|()| match in_place {
+            true => file.set_len(content.len() as u64),
+            false => Ok(()),
+        });
+        written.map_err(|error| failure("write it", error))?;
         set_open(&file, meta)?;
         Ok(temp)
     }
 
     fn begin(&mut self, path: &RelPath, head: &FileHead) -> Result<Output, Failure> {
+        if self.manner.in_place {
+            return self.begin_in_place(path, head);
+        }
         if let Some(names) = self.partial_names(path, head)? {
             return self.begin_partial(path, head, names);
         }
         let basis = if head.delta { Some(self.dirs.open_file(path)?) } else { None };
         let (file, temp) = self.create(path)?;
-        Ok(Output { file, temp, patcher: basis.map(Patcher::new), outgrown: None })
+        let (sparse, patcher) = (self.sparse(0, false), basis.map(Patcher::new));
+        Ok(Output { file, temp, sparse, patcher, outgrown: None })
     }
 
-    /// The names that a partial file has which is going to be this one. None if it is short, or if there is an old file,
-    /// which is the better basis.
-    fn partial_names(
-        &mut self,
-        path: &RelPath,
-        head: &FileHead,
-    ) -> Result<Option<[Name; 2]>, Failure> {
-        let (dir, name) = self.dirs.parent(path)?;
-        let old = stat_at(&dir, name.as_bytes());
-        let old =
-            old.is_ok_and(|old| old.kind == StatKind::File && old.size >= delta::FILE_BYTES_MIN);
-        Ok(if old { None } else { partial_names(&name, head.size, head.meta.mtime) })
-    }
-
-    /// Begins a file that another run may go on with. A delta is one against what is there of it.
-    fn begin_partial(
-        &mut self,
-        path: &RelPath,
-        head: &FileHead,
-        names: [Name; 2],
-    ) -> Result<Output, Failure> {
-        let (dir, name) = self.dirs.parent(path)?;
-        let opened = if head.delta { Some(self.open_partial(path, &names)?) } else { None };
-        let (outgrown, basis) = opened.unzip();
-        let used = outgrown.as_ref().map(|part| part.number);
-        // Whatever else has such a name is of no use, not even to the run that left it.
-        let free = [0, 1].into_iter().filter(|number| Some(*number) != used);
-        let free: Vec<&[u8]> = free.map(|number| names[number].as_bytes()).collect();
-        free.iter().for_each(|name| remove_temp(&dir, name));
-        let temp = free[0].to_vec();
-        let fd = rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600))
-            .map_err(|error| failure("make a file beside it", error))?;
-        let temp = TempFile { dir, temp, name, kept: false, partial: true };
-        Ok(Output { file: File::from(fd), temp, patcher: basis.map(Patcher::new), outgrown })
-    }
-
-    fn open_partial(
-        &mut self,
-        path: &RelPath,
-        names: &[Name; 2],
-    ) -> Result<(Partial, File), Failure> {
-        let (dir, _) = path.split().ok_or_else(corrupt)?;
-        let mut opened = Err(corrupt());
-        for (number, name) in names.iter().enumerate() {
-            let part = dir.join(name).map_err(|_| corrupt())?;
-            opened = self.dirs.open_file(&part).and_then(|file| {
-                let bytes = regular(&file)?.size;
-                Ok((Partial { number, bytes, name: name.clone() }, file))
-            });
-            if opened.is_ok() {
-                break;
-            }
-        }
-        opened
+    /// What makes holes in a file that is written from `at`, if holes are to be made.
+    fn sparse(&self, at: u64, used: bool) -> Option<Sparse> {
+        self.manner.sparse.then(|| Sparse::new(at, used))
     }
 
     /// A new file beside `path` that only its owner can read until it has its mode.
@@ -308,7 +224,7 @@ impl Storer {
             let temp = self.names.next();
             match rustix::fs::openat(&dir, &temp, CREATE, Mode::from_raw_mode(0o600)) {
                 Ok(fd) => {
-                    let temp = TempFile { dir, temp, name, kept: false, partial: false };
+                    let temp = TempFile::new(dir, temp, name, false);
                     return Ok((File::from(fd), temp));
                 }
                 Err(Errno::EXIST) => {}
@@ -320,17 +236,23 @@ impl Storer {
     fn chunk(&mut self, bytes: &[u8]) {
         let Some(writing) = &mut self.writing else { return };
         let Writing { head, hasher, written, output, .. } = writing;
-        let Ok(Output { file, temp, patcher, outgrown }) = output else { return };
-        let mut write = |part: &[u8]| -> io::Result<()> {
+        let Ok(Output { file, temp, sparse, patcher, outgrown }) = output else { return };
+        temp.touched = true;
+        let mut write = |part: &[u8], from: Option<u64>| -> io::Result<()> {
+            let at = *written;
             *written += part.len() as u64;
             if *written > head.size {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "more than was announced"));
             }
-            hash_and_write(hasher, file, part)
+            if temp.in_place && from == Some(at) {
+                hasher.update(part);
+                return in_place::pass(file, sparse, part.len());
+            }
+            hash_and_write(hasher, file, sparse, part)
         };
         let result = match patcher {
-            Some(patcher) => patcher.push(bytes, &mut write),
-            None => write(bytes),
+            Some(patcher) => patcher.push_from(bytes, &mut write),
+            None => write(bytes, None),
         };
         if let Some(part) = outgrown.take_if(|part| *written >= part.bytes) {
             remove_temp(&temp.dir, part.name.as_bytes());
@@ -352,10 +274,16 @@ impl Storer {
             return self.end_part(writing, digest);
         }
         let Writing { ticket, head, hasher, written, output, .. } = writing;
-        let finished = output.and_then(|Output { file, mut temp, patcher, outgrown }| {
+        let finished = output.and_then(|Output { file, mut temp, sparse, patcher, outgrown }| {
             let whole = patcher.is_none_or(|patcher| patcher.finish().is_ok());
             if !whole || written != head.size || hasher.finalize().as_bytes() != &digest.0 {
                 return Err(corrupt());
+            }
+            if let Some(sparse) = sparse {
+                sparse.finish(&file).map_err(|error| failure("write it", error))?;
+            }
+            if temp.in_place {
+                file.set_len(head.size).map_err(|error| failure("write it", error))?;
             }
             if temp.partial {
                 temp.claim(&file, self.names.next())?;
@@ -409,6 +337,10 @@ impl Storer {
             return;
         }
         for Ready { ticket, dir, temp, name } in std::mem::take(&mut self.ready) {
+            if temp.is_empty() {
+                self.published.push(ticket);
+                continue;
+            }
             match rustix::fs::renameat(&dir, &temp, &dir, name.as_bytes()) {
                 Ok(()) => self.published.push(ticket),
                 Err(error) => {
@@ -461,15 +393,6 @@ impl Storer {
             remove_temp(&ready.dir, &ready.temp);
         }
     }
-}
-
-/// Both at once where there is enough to do.
-fn hash_and_write(hasher: &mut blake3::Hasher, file: &mut File, part: &[u8]) -> io::Result<()> {
-    if part.len() < APART_BYTES_MIN {
-        hasher.update(part);
-        return file.write_all(part);
-    }
-    rayon::join(|| file.write_all(part), || hasher.update(part)).0
 }
 
 fn corrupt() -> Failure {

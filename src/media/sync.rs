@@ -1,6 +1,7 @@
 //! The coordinator of a pass: opens both sides, walks both scans in step, has each difference
 //! carried out, and removes at the end what is too much.
 
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -15,9 +16,11 @@ use super::deletions::Deletions;
 use super::endpoint::Endpoint;
 use super::error::MediaError;
 use super::filter::Filter;
+use super::hard_links::HardLinks;
+use super::listed::Coverage;
 use super::options::{Options, Outcome};
 use super::pass::Pass;
-use super::session::{Link, Session};
+use super::session::{Link, Session, Terms};
 use super::trail::Trail;
 use super::transfer;
 use super::walks::Walks;
@@ -39,7 +42,10 @@ pub async fn sync(
     let started = Instant::now();
     let filter = Filter::new(&options.exclude)?;
     let run = RunId(RandomState::new().build_hasher().finish());
-    let from = source.open(Side::Source, false, run, options.gentle, false, monitor).await?;
+    let Options { manner, gentle, .. } = *options;
+    let (side, create, expectant) = (Side::Source, false, false);
+    let terms = Terms { side, create, run, gentle, expectant, manner };
+    let from = source.open(terms, monitor).await?;
     if !from.facts().exists {
         let host = from.link().host.clone();
         return Err(MediaError::NoSource { host, path: source.root_text() });
@@ -48,7 +54,9 @@ pub async fn sync(
     refuse_overlap(source, target, &*from)?;
     // A pass that does not look at every file is one of many, and has little to do.
     let expectant = !options.dry_run && !options.hinted && options.quiet.is_none();
-    let to = target.open(Side::Target, !options.dry_run, run, false, expectant, monitor).await?;
+    let (side, create, gentle) = (Side::Target, !options.dry_run, false);
+    let terms = Terms { side, create, run, gentle, expectant, manner };
+    let to = target.open(terms, monitor).await?;
     let owner = target.owner_rule(&options.owner, to.facts().privileged).await?;
     let links = (from.link().clone(), to.link().clone());
     let board = Board::new(monitor, options.on_change.clone(), options.bwlimit);
@@ -96,6 +104,9 @@ async fn mirror(
     board: &Board<'_>,
 ) -> Result<(), MediaError> {
     let (source, target) = (from.ability(), to.ability());
+    if options.hard_links && !source.tells_links {
+        return Err(MediaError::NoLinks { host: from.link().host.clone() });
+    }
     let rule = MetaRule { whole_secs: source.whole_secs || target.whole_secs, owner };
     let walks = Walks::new(&*from, &*to, options, rule);
     let links = (from.link().clone(), to.link().clone());
@@ -108,8 +119,10 @@ async fn mirror(
             delta: source.delta && target.delta && (source.remote || target.remote),
             late_dirs: target.late_dirs,
             delete: options.delete,
+            in_place: options.manner.in_place,
         },
         filtered,
+        coverage: options.listed.clone().map(Coverage::new),
         links: links.clone(),
         protected: None,
         deletions: Deletions::default(),
@@ -117,13 +130,17 @@ async fn mirror(
         walks: 0,
         trail: Trail::default(),
         locked: Vec::new(),
+        hard_links: HardLinks::default(),
+        new_firsts: (!target.tells_links).then(HashSet::new),
         settles: target.settles,
     };
     if options.dry_run {
         return pass.tell(walks).await;
     }
     let calls = to.calls().await?;
-    let (sender, queue) = transfer::queue(transfer::cuts(&*from, &*to));
+    // One that is written in place has one writer.
+    let cuts = !options.manner.in_place && transfer::cuts(&*from, &*to);
+    let (sender, queue) = transfer::queue(cuts);
     let links = &links;
     let drive = async {
         // Dropped with the end of the pass, so that both sides come to theirs.

@@ -85,6 +85,7 @@ fn portions<T>(items: Vec<T>, size: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
 fn entry_bytes(entry: &Entry) -> usize {
     let text = match &entry.node {
         Node::Link { text, .. } => text.0.len(),
+        Node::HardLink { first, .. } => first.as_ref().map_or(0, |path| path.as_bytes().len()),
         Node::File { .. } | Node::Dir | Node::Special => 0,
     };
     entry.name.as_bytes().len() + text + 80

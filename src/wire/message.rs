@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::bounded::{Blob, List};
+use super::names::NAMES_CHUNK_BYTES;
 use super::path::{Name, PATH_BYTES_MAX, RelPath};
 use super::scope::Scope;
 use super::tree::{
@@ -31,6 +32,8 @@ pub const OPS_MAX: usize = 1024;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Request {
     Open(Open),
+    /// Some of the list of [`Extent::Listed`], before its scan is asked for.
+    Names(Blob<NAMES_CHUNK_BYTES>),
     Scan(ScanSpec),
     Verdict(Verdict),
     Read(Job),
@@ -63,8 +66,18 @@ pub struct Open {
     pub run: RunId,
     /// Tells this stream's temporary files from those of the others.
     pub lane: u32,
+    pub manner: Manner,
     /// Leave the machine to others.
     pub gentle: bool,
+}
+
+/// How files are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manner {
+    /// Runs of zeros become holes.
+    pub sparse: bool,
+    /// Into the file that is there. Deltas then hold no copy from before where it goes.
+    pub in_place: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +107,21 @@ pub struct ScanSpec {
     pub trust: Trust,
     /// Patterns as in `--exclude`.
     pub exclude: List<Blob<PATH_BYTES_MAX>, 4096>,
+    pub extent: Extent,
+    /// Tell which names are of the same file.
+    pub hard_links: bool,
     pub scope: Scope,
+}
+
+/// How much of a tree is scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extent {
+    Whole,
+    /// What the list names that came before; with `recursive` also all that is in the directories
+    /// on it.
+    Listed {
+        recursive: bool,
+    },
 }
 
 /// How far what the last scan found is trusted.
@@ -327,6 +354,11 @@ pub enum Op {
         path: RelPath,
         name: Name,
     },
+    /// Makes `path` another name of the file at `first`.
+    HardLink {
+        path: RelPath,
+        first: RelPath,
+    },
 }
 
 impl Op {
@@ -340,7 +372,8 @@ impl Op {
             | Op::SetDirTime { path, .. }
             | Op::Remove { path }
             | Op::RemoveDir { path }
-            | Op::Sweep { path, .. } => path,
+            | Op::Sweep { path, .. }
+            | Op::HardLink { path, .. } => path,
         }
     }
 }

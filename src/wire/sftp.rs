@@ -67,6 +67,8 @@ pub enum Response {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameEntry {
     pub name: Bytes,
+    /// How many names the file has, where the server tells it as OpenSSH does.
+    pub links: Option<u32>,
     pub attrs: Attrs,
 }
 
@@ -155,11 +157,16 @@ fn get_names(body: &mut Bytes) -> Result<Vec<NameEntry>, WireError> {
     let mut names = Vec::new();
     for _ in 0..count {
         let name = get_string(body)?;
-        // The line that `ls -l` would print.
-        get_string(body)?;
-        names.push(NameEntry { name, attrs: Attrs::read(body)? });
+        let line = get_string(body)?;
+        names.push(NameEntry { name, links: links_in(&line), attrs: Attrs::read(body)? });
     }
     Ok(names)
+}
+
+/// The second word of the line that `ls -l` would print.
+fn links_in(line: &[u8]) -> Option<u32> {
+    let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    std::str::from_utf8(words.nth(1)?).ok()?.parse().ok()
 }
 
 /// What a `statvfs@openssh.com` reply says is left for those who are not root, in bytes.

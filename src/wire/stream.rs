@@ -8,12 +8,13 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::WireError;
-use super::bounded::List;
+use super::bounded::{Blob, List};
 use super::frame::{FRAME_BYTES_MAX, Frame, FrameKind};
 use super::message::{
     Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, OPS_MAX, Op, Open, PartHead,
     Parted, Piece, Reply, Request, SIGNATURE_BYTES_MAX, ScanSpec, Store, Told, Verdict,
 };
+use super::names::NAMES_CHUNK_BYTES;
 use super::path::RelPath;
 use super::tree::{Digest, Failure, GroupHead, Meta, ShardHead};
 
@@ -36,6 +37,7 @@ enum RequestHead {
     Part { ticket: u64, file: Parted, index: u32 },
     Join { ticket: u64, file: Parted, meta: Meta },
     Drop(Parted),
+    Names(Blob<NAMES_CHUNK_BYTES>),
     Settle(List<Op, OPS_MAX>),
 }
 
@@ -143,6 +145,7 @@ impl FrameQueue {
     pub fn request(&mut self, request: Request) -> Result<(), WireError> {
         match request {
             Request::Open(open) => self.message(&RequestHead::Open(open)),
+            Request::Names(bytes) => self.message(&RequestHead::Names(bytes)),
             Request::Scan(spec) => self.message(&RequestHead::Scan(spec)),
             Request::Verdict(verdict) => self.message(&RequestHead::Verdict(verdict)),
             Request::Read(Job { ticket, path, part: Some(index), .. }) => {
@@ -303,6 +306,7 @@ impl RequestDecoder {
         }
         let request = match head {
             RequestHead::Open(open) => Request::Open(open),
+            RequestHead::Names(bytes) => Request::Names(bytes),
             RequestHead::Scan(spec) => Request::Scan(spec),
             RequestHead::Verdict(verdict) => Request::Verdict(verdict),
             RequestHead::Read { ticket, path, signature_bytes: None | Some(0) } => {

@@ -124,6 +124,15 @@ pub enum Node {
     Dir,
     /// A socket, device or pipe: never transferred.
     Special,
+    /// A file that has more names than this one. Only where hard links are kept.
+    HardLink {
+        size: u64,
+        meta: Meta,
+        content: Option<Digest>,
+        /// The name of it that comes first in the walk, which may be this one; `None` where only
+        /// that there are others is known.
+        first: Option<RelPath>,
+    },
 }
 
 /// A directory and what is in it, names in byte order.

@@ -16,6 +16,7 @@ mod odd_sftp;
 mod order;
 mod parts;
 mod rights;
+mod rsync;
 mod tree;
 mod verify;
 mod watch;

@@ -138,6 +138,10 @@ impl Differ<'_> {
             let from = copies.last().map_or(0, Copy::end);
             copies.extend(copy.cut_front(from));
         }
+        if self.basis.in_place {
+            // What is before has been overwritten when it would be copied.
+            copies.retain(|copy| copy.old >= begin + copy.at as u64);
+        }
         join_neighbours(&mut copies);
         let mut end = decided;
         if let Some(copy) = copies.last() {

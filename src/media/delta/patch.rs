@@ -60,6 +60,15 @@ impl Patcher {
         delta: &[u8],
         write: &mut impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
+        self.push_from(delta, &mut |part: &[u8], _| write(part))
+    }
+
+    /// The same; of what is copied `write` is also told where in the old file it was.
+    pub fn push_from(
+        &mut self,
+        delta: &[u8],
+        write: &mut impl FnMut(&[u8], Option<u64>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let Patcher { commands, basis, buffer } = self;
         commands.push(delta, &mut Patching { basis, buffer, write })
     }
@@ -76,9 +85,9 @@ struct Patching<'a, W> {
     write: &'a mut W,
 }
 
-impl<W: FnMut(&[u8]) -> io::Result<()>> Sink for Patching<'_, W> {
+impl<W: FnMut(&[u8], Option<u64>) -> io::Result<()>> Sink for Patching<'_, W> {
     fn literal(&mut self, bytes: &[u8]) -> io::Result<()> {
-        (self.write)(bytes)
+        (self.write)(bytes, None)
     }
 
     fn copy(&mut self, offset: u64, length: u64) -> io::Result<()> {
@@ -88,7 +97,7 @@ impl<W: FnMut(&[u8]) -> io::Result<()>> Sink for Patching<'_, W> {
         while at < end {
             let part = &mut self.buffer[..(end - at).min(COPY_BUFFER_BYTES) as usize];
             self.basis.read_exact_at(part, at)?;
-            (self.write)(part)?;
+            (self.write)(part, Some(at))?;
             at += part.len() as u64;
         }
         Ok(())

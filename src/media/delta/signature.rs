@@ -34,6 +34,8 @@ pub struct Basis {
     /// Of each block, in order.
     pub(super) strongs: Vec<u64>,
     pub(super) index: Index,
+    /// The new file is written into the old one: what lies before where it goes is gone by then.
+    pub in_place: bool,
 }
 
 /// A signature that does not hold together.
@@ -157,7 +159,7 @@ impl Basis {
         // A short last block is met only behind its neighbour, never by rolling.
         let whole = shape.file_bytes / u64::from(shape.block_bytes);
         let index = Index::new(sums.take(whole as usize));
-        Ok(Basis { shape, strongs, index })
+        Ok(Basis { shape, strongs, index, in_place: false })
     }
 }
 

@@ -1,5 +1,6 @@
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use proptest::prelude::*;
@@ -49,6 +50,37 @@ fn patch(old: &[u8], delta: &[u8], step: usize) -> Vec<u8> {
             .unwrap();
     }
     patcher.finish().unwrap();
+    new
+}
+
+/// The delta for a patch of the old file in its place.
+fn delta_in_place(old: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+    let basis = Basis { in_place: true, ..basis(old) };
+    let mut delta = Vec::new();
+    let emit = |part: Vec<u8>| {
+        delta.extend(part);
+        true
+    };
+    match diff(&basis, &file(new), new.len() as u64, |_| {}, emit).unwrap() {
+        Diffed::Whole { .. } => Some(delta),
+        Diffed::Unrelated => None,
+    }
+}
+
+/// Writes over what is read.
+fn patch_in_place(old: &[u8], delta: &[u8]) -> Vec<u8> {
+    let shared = file(old);
+    let mut patcher = Patcher::new(shared.try_clone().unwrap());
+    let mut length = 0;
+    let mut write = |bytes: &[u8]| {
+        shared.write_all_at(bytes, length)?;
+        length += bytes.len() as u64;
+        Ok(())
+    };
+    patcher.push(delta, &mut write).unwrap();
+    patcher.finish().unwrap();
+    let mut new = vec![0; length as usize];
+    shared.read_exact_at(&mut new, 0).unwrap();
     new
 }
 
@@ -255,6 +287,8 @@ proptest! {
         let mut theirs = Vec::new();
         fast_rsync::apply(&old, &ours, &mut theirs).unwrap();
         prop_assert!(theirs == new);
+        let in_place = delta_in_place(&old, &new).expect("short files are not sampled");
+        prop_assert!(patch_in_place(&old, &in_place) == new);
         let options = fast_rsync::SignatureOptions { block_size: 2048, crypto_hash_size: 16 };
         let signature = fast_rsync::Signature::calculate(&old, options);
         let mut theirs = Vec::new();

@@ -11,14 +11,17 @@ use super::stream::{Accept, Opening, Stream, at_host};
 use crate::host::{Command, Host};
 use crate::media::error::MediaError;
 use crate::media::group::{Heading, SHARDS_KEPT_MAX, Scanner, channels};
+use crate::media::listed::Listed;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
     Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
     calls_channel,
 };
 use crate::wire::WireError;
+use crate::wire::bounded::Blob;
 use crate::wire::content::Assembler;
 use crate::wire::message::{Answer, Facts, Piece, Reply, Request, ScanSpec, Told};
+use crate::wire::names::NAMES_CHUNK_BYTES;
 use crate::wire::tree::Directory;
 
 const CALLS_LANE: u32 = u32::MAX;
@@ -44,7 +47,7 @@ impl Helper {
         connections: usize,
     ) -> Result<Self, MediaError> {
         let way = WayIn { link: link.clone(), host, command, opening };
-        let ahead = if way.opening.expectant && Lanes::is_far(&*way.host) {
+        let ahead = if way.opening.terms.expectant && Lanes::is_far(&*way.host) {
             let lanes = 0..Lanes::to(&*way.host, connections).max as u32;
             let open = |lane| {
                 let way = way.clone();
@@ -175,12 +178,13 @@ impl Session for Helper {
             late_dirs: false,
             parts: true,
             settles: true,
+            tells_links: true,
             remote: true,
             lanes: Lanes::to(&*self.way.host, self.connections),
         }
     }
 
-    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
@@ -192,7 +196,15 @@ impl Session for Helper {
         let (scanner, ends) = channels();
         let (requests, receiver) = mpsc::channel(2 * SHARDS_KEPT_MAX + 1);
         let mut verdicts = ends.verdicts;
+        let listed = listed.cloned();
         tokio::spawn(async move {
+            let list = listed.as_ref().map_or(&[][..], Listed::as_bytes);
+            for bytes in list.chunks(NAMES_CHUNK_BYTES) {
+                if requests.send(Request::Names(Blob(bytes.to_vec()))).await.is_err() {
+                    return;
+                }
+            }
+            drop(listed);
             let mut next = Some(Request::Scan(spec));
             while let Some(request) = next {
                 if requests.send(request).await.is_err() {

@@ -18,6 +18,7 @@ use crate::media::confine::confine;
 use crate::media::cut::cut;
 use crate::media::gentle;
 use crate::media::group::{Held, Judged};
+use crate::media::listed::Listed;
 use crate::media::read;
 use crate::media::root::{Dirs, native};
 use crate::media::session::local::{Tree, missing};
@@ -25,7 +26,8 @@ use crate::media::session::{JOBS_AHEAD_MAX, PIECES_AHEAD_MAX};
 use crate::media::store::Storer;
 use crate::media::temp::TempNames;
 use crate::wire::hello::Hello;
-use crate::wire::message::{Facts, Job, Open, Reply, Request, ScanSpec, Store, Verdict};
+use crate::wire::message::{Extent, Facts, Job, Open, Reply, Request, ScanSpec, Store, Verdict};
+use crate::wire::names::NAMES_BYTES_MAX;
 use crate::wire::stream::{FrameQueue, RequestDecoder};
 use crate::wire::tree::{Failure, FailureKind};
 use crate::wire::{WireError, content};
@@ -63,7 +65,8 @@ fn serve_stream(
     Hello::accept(&greeting)?;
     let replies = Arc::new(Replies(Mutex::new(Writing { queue: FrameQueue::default(), output })));
     let manifests = manifests.map(Path::to_owned);
-    let mut server = Server { replies, manifests, confined, tree: None, lane: 0, work: Work::None };
+    let (names, work) = (Vec::new(), Work::None);
+    let mut server = Server { replies, manifests, confined, tree: None, lane: 0, names, work };
     let served = server.serve(&mut input);
     server.end(served)
 }
@@ -113,6 +116,8 @@ struct Server<W: Write> {
     confined: bool,
     tree: Option<Tree>,
     lane: u32,
+    /// The list for the scan, as far as it has come.
+    names: Vec<u8>,
     work: Work,
 }
 
@@ -149,6 +154,7 @@ impl<W: Write + Send + 'static> Server<W> {
                 let opened = self.open(open);
                 self.replies.add([Reply::Opened(opened)])
             }
+            Request::Names(bytes) => self.add_names(&bytes.0),
             Request::Scan(spec) => self.scan(&spec),
             Request::Verdict(verdict) => self.judge(verdict),
             Request::Read(job) => self.read(job),
@@ -169,9 +175,9 @@ impl<W: Write + Send + 'static> Server<W> {
         if self.tree.is_some() {
             return Err(Failure::new(FailureKind::Other, "the root was opened already"));
         }
-        let Open { root, side, create, run, lane, gentle } = open;
+        let Open { root, side, create, run, lane, manner, gentle } = open;
         self.lane = lane;
-        let tree = Tree::open(native(&root.0), side, create, run)?;
+        let tree = Tree::open(native(&root.0), side, create, run, manner)?;
         if let Some(tree) = tree.as_ref().filter(|_| self.confined) {
             let figures = if gentle { gentle::figures() } else { Vec::new() };
             confine(&tree.root, side, self.manifests.as_deref(), &figures);
@@ -184,11 +190,31 @@ impl<W: Write + Send + 'static> Server<W> {
         self.tree.as_ref().ok_or(WireError::OutOfTurn("work before a root"))
     }
 
+    fn add_names(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let Work::None = self.work else { return Err(OTHER_WORK) };
+        if self.names.len() + bytes.len() > NAMES_BYTES_MAX {
+            return Err(WireError::OutOfTurn("a list without end"));
+        }
+        self.names.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// What the scan is of, if it is not of the whole tree.
+    fn listed(&mut self, extent: Extent) -> Result<Option<Listed>, WireError> {
+        let bytes = std::mem::take(&mut self.names);
+        match extent {
+            Extent::Whole => Ok(None),
+            Extent::Listed { recursive } => Listed::decode(bytes, recursive)
+                .map(Some)
+                .map_err(|_| WireError::OutOfTurn("a damaged list of names")),
+        }
+    }
+
     fn scan(&mut self, spec: &ScanSpec) -> Result<(), WireError> {
         let Work::None = self.work else { return Err(OTHER_WORK) };
         let tree = self.tree()?.clone();
         let memory = tree.memory(spec);
-        let scan = match tree.scan(spec) {
+        let scan = match tree.scan(spec, self.listed(spec.extent)?) {
             Ok(scan) => scan,
             Err(bad) => return self.replies.send(fatal(bad.to_string())),
         };

@@ -15,12 +15,12 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::error::one_line;
 use crate::host::{Command, Ended, Exit, Host, HostError, Reader, Writer};
 use crate::media::error::MediaError;
-use crate::media::session::Link;
+use crate::media::session::{Link, Terms};
 use crate::wire::bounded::Blob;
 use crate::wire::hello::Hello;
 use crate::wire::message::{Facts, Open, Reply, Request, Side};
 use crate::wire::stream::{FrameQueue, ReplyDecoder};
-use crate::wire::tree::{Failure, RunId};
+use crate::wire::tree::Failure;
 use crate::wire::{Frame, Frames, WireError};
 
 /// How long a helper may take to greet and to open its root.
@@ -32,12 +32,7 @@ const LAST_WORDS_SECS_MAX: u64 = 5;
 #[derive(Clone)]
 pub(crate) struct Opening {
     pub root: Vec<u8>,
-    pub side: Side,
-    pub create: bool,
-    pub run: RunId,
-    pub gentle: bool,
-    /// There will probably be work for several lanes.
-    pub expectant: bool,
+    pub terms: Terms,
 }
 
 pub(super) fn at_host(link: &Link, source: HostError) -> MediaError {
@@ -91,9 +86,10 @@ impl Stream {
         lane: u32,
     ) -> Result<Result<Facts, Failure>, WireError> {
         self.output.feed(Hello::ours().frame()).await?;
-        let Opening { root, side, create, run, gentle, .. } = opening.clone();
+        let Terms { side, create, run, gentle, manner, .. } = opening.terms;
+        let root = opening.root.clone();
         let mut queue = FrameQueue::default();
-        let open = Open { root: Blob(root), side, create, run, lane, gentle };
+        let open = Open { root: Blob(root), side, create, run, lane, manner, gentle };
         queue.request(Request::Open(open))?;
         for frame in queue.take(true) {
             self.output.feed(frame).await?;
@@ -249,7 +245,7 @@ fn refused(link: &Link, opening: &Opening, source: Failure) -> MediaError {
     MediaError::Root {
         host: link.host.clone(),
         path: opening.root.escape_ascii().to_string(),
-        role: match opening.side {
+        role: match opening.terms.side {
             Side::Source => "source",
             Side::Target => "target",
         },

@@ -7,6 +7,7 @@
 //! and the text of a symlink. An empty record says that the directory must be listed anew.
 
 use super::mark::{MARK_BYTES, Mark};
+use crate::media::hard_links::Inode;
 use crate::media::scan::Scan;
 use crate::wire::bounded::Blob;
 use crate::wire::path::{Name, PATH_BYTES_MAX, RelPath, turn};
@@ -83,6 +84,8 @@ pub(crate) fn framed(frame: &[u8; FRAME_BYTES]) -> Option<usize> {
 pub(crate) struct Found {
     pub entry: Entry,
     pub mark: Option<Mark>,
+    /// Of a file.
+    pub inode: Option<Inode>,
 }
 
 /// The record of a directory with these entries. Its length is that of what it holds, which was in
@@ -90,9 +93,9 @@ pub(crate) struct Found {
 pub(crate) fn record(mark: &Mark, entries: &[Found]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(MARK_BYTES + 4 + entries.len() * 80);
     bytes.extend_from_slice(&mark.0);
-    for Found { entry, mark } in entries {
+    for Found { entry, mark, .. } in entries {
         let (kind, text) = match &entry.node {
-            Node::File { .. } => (FILE, None),
+            Node::File { .. } | Node::HardLink { .. } => (FILE, None),
             Node::Link { text, .. } => (LINK, Some(&text.0)),
             Node::Dir => (DIR, None),
             Node::Special => (SPECIAL, None),

@@ -74,6 +74,8 @@ impl Desk {
             checksum: false,
             pace: Arc::new(Throttle::new(None)),
             filter: Filter::new(&["*.skip"]).unwrap(),
+            listed: None,
+            links: None,
             scope: Scope::default(),
             run: RunId(1),
             gentle: None,
@@ -126,8 +128,16 @@ impl Desk {
 }
 
 fn spec(trust: Trust, exclude: List<Blob<PATH_BYTES_MAX>, 4096>) -> ScanSpec {
-    let (checksum, checksum_rate, scope) = (false, None, Scope::default());
-    ScanSpec { rule: RULE, checksum, checksum_rate, trust, exclude, scope }
+    ScanSpec {
+        rule: RULE,
+        checksum: false,
+        checksum_rate: None,
+        trust,
+        exclude,
+        extent: Extent::Whole,
+        hard_links: false,
+        scope: Scope::default(),
+    }
 }
 
 fn taken(shards: Vec<Shard>) -> Vec<(ShardHead, Vec<Directory>)> {

@@ -18,6 +18,7 @@ use crate::media::failure::failure;
 use crate::media::filter::{BadPattern, Filter};
 use crate::media::gentle::Gentle;
 use crate::media::group::{Heading, Scanner, channels, hold};
+use crate::media::listed::Listed;
 use crate::media::manifest::Memory;
 use crate::media::read;
 use crate::media::root::{Dirs, Root};
@@ -26,7 +27,7 @@ use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
 use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Facts, Job, Piece, ScanSpec, Side, Store, Told};
+use crate::wire::message::{Facts, Job, Manner, Piece, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
 
 const LOCAL_LANES: usize = 2;
@@ -47,6 +48,7 @@ pub(crate) struct Tree {
     pub root: Arc<Root>,
     pub side: Side,
     pub run: RunId,
+    pub manner: Manner,
     /// What slows down whoever reads it.
     pub gentle: Option<Gentle>,
     /// Where it is remembered what scans find.
@@ -60,9 +62,11 @@ impl Tree {
         side: Side,
         create: bool,
         run: RunId,
+        manner: Manner,
     ) -> Result<Option<Self>, Failure> {
         let root = Root::open(path, create).map_err(|error| failure("open it", error))?;
-        Ok(root.map(|root| Tree { root: Arc::new(root), side, run, gentle: None, manifests: None }))
+        let root = root.map(Arc::new);
+        Ok(root.map(|root| Tree { root, side, run, manner, gentle: None, manifests: None }))
     }
 
     /// The same tree, whose scans are remembered in `manifests`.
@@ -84,7 +88,7 @@ impl Tree {
     }
 
     /// What a scan of it has to do.
-    pub fn scan(&self, spec: &ScanSpec) -> Result<Scan, BadPattern> {
+    pub fn scan(&self, spec: &ScanSpec, listed: Option<Listed>) -> Result<Scan, BadPattern> {
         let patterns: Vec<&[u8]> = spec.exclude.0.iter().map(|blob| &blob.0[..]).collect();
         Ok(Scan {
             side: self.side,
@@ -92,6 +96,8 @@ impl Tree {
             checksum: spec.checksum,
             pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
+            listed,
+            links: spec.hard_links.then(Arc::default),
             scope: spec.scope.clone().checked(),
             run: self.run,
             gentle: self.gentle.clone(),
@@ -104,7 +110,7 @@ impl Tree {
     }
 
     pub fn storer(&self, lane: u32) -> Storer {
-        Storer::new(self.root.clone(), TempNames::new(self.run, lane))
+        Storer::new(self.root.clone(), TempNames::new(self.run, lane), self.manner)
     }
 
     /// What a thread needs that changes the tree.
@@ -125,8 +131,8 @@ impl Workers {
         Workers { tree, tasks }
     }
 
-    fn scan(&self, spec: &ScanSpec) -> Result<Scanner, MediaError> {
-        let (tree, scan) = (self.tree.clone(), Arc::new(self.tree.scan(spec)?));
+    fn scan(&self, spec: &ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
+        let (tree, scan) = (self.tree.clone(), Arc::new(self.tree.scan(spec, listed.cloned())?));
         let memory = self.tree.memory(spec);
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(SHARDS_ON_THEIR_WAY_MAX);
@@ -225,6 +231,7 @@ impl Session for Local {
             whole_secs: false,
             delta: true,
             parts: true,
+            tells_links: true,
             settles: true,
             late_dirs: false,
             remote: false,
@@ -232,9 +239,9 @@ impl Session for Local {
         }
     }
 
-    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
         match &self.workers {
-            Some(workers) => workers.scan(&spec),
+            Some(workers) => workers.scan(&spec, listed),
             None => Ok(scan_nothing().await),
         }
     }

@@ -130,7 +130,8 @@ impl Changer {
             | Op::Link { .. }
             | Op::SetFile { .. }
             | Op::SetLink { .. }
-            | Op::RemoveDir { .. } => false,
+            | Op::RemoveDir { .. }
+            | Op::HardLink { .. } => false,
         }
     }
 
@@ -148,6 +149,7 @@ impl Changer {
             Op::SetDirTime { path, mtime } => self.set_dir_time(path, *mtime),
             Op::Remove { path } => self.remove(path),
             Op::RemoveDir { path } => self.remove_dir(path),
+            Op::HardLink { path, first } => self.hard_link(path, first),
             Op::Sweep { path, name } => match path.join(name) {
                 Ok(leftover) if temp::is_ours(name.as_bytes()) => self.remove(&leftover),
                 Ok(_) | Err(_) => ready(Err(outside())),
@@ -211,6 +213,34 @@ impl Changer {
                 let _ = client.done(Request::Remove { path: temp }).await;
             }
             placed.map_err(|error| error.failure("make the symlink"))
+        }
+        .boxed()
+    }
+
+    fn hard_link(&self, path: &RelPath, first: &RelPath) -> Started {
+        if !self.client().offers("hardlink@openssh.com") {
+            let text = "the server makes no hard links";
+            return ready(Err(Failure::new(FailureKind::Other, text)));
+        }
+        let name = self.names.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next();
+        let (from, temp) = (self.tree.full(first), self.tree.beside(path, &name));
+        let look = self.client().post(&Request::Lstat { path: from.clone() });
+        let (client, to) = (self.client().clone(), self.tree.full(path));
+        async move {
+            let found = look.one().await.and_then(reply::attrs);
+            let found = found.map_err(|error| error.failure("look at it"))?;
+            if kind(&found) != TYPE_FILE {
+                return Err(Failure::new(FailureKind::Confined, "something else is there"));
+            }
+            let placed = client.burst(|burst| {
+                burst.post(&Request::HardLink { from, to: temp.clone() });
+                burst.post(&Request::PosixRename { from: temp.clone(), to });
+            });
+            // If it is a name of that file already, renaming leaves both.
+            let removed = client.post(&Request::Remove { path: temp });
+            let placed = placed.done().await;
+            removed.all().await;
+            placed.map_err(|error| error.failure("link it"))
         }
         .boxed()
     }

@@ -11,9 +11,11 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
 
 use super::meta::{TYPE_DIR, TYPE_FILE, TYPE_LINK, kind, meta_of};
+use super::named;
 use super::reply::{self, SftpError};
 use super::session::Tree;
 use super::source;
+use crate::media::listed::{Listed, Visit};
 use crate::media::scan::Scan;
 use crate::media::shard::{Cutter, Shard};
 use crate::wire::bounded::Blob;
@@ -37,24 +39,35 @@ const NODES_AHEAD_MAX: usize = 16;
 
 /// A directory in the order of the walk.
 enum Pending {
-    Waiting(RelPath, Option<Meta>),
+    Waiting(RelPath, Option<Meta>, Visit),
     Started(u64),
     Listed(Box<Directory>),
 }
 
-/// A directory and those in it, with what the listing tells of them.
-struct Listed {
-    directory: Directory,
-    dirs: Vec<(RelPath, Option<Meta>)>,
+/// A name that belongs to the tree.
+pub(super) struct Candidate {
+    pub name: Name,
+    pub path: RelPath,
+    /// How many names the file has, if that was told.
+    pub links: Option<u32>,
+    pub attrs: Attrs,
 }
 
-type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Listed, SftpError>)>>;
+/// A directory and those in it, with what the listing tells of them.
+struct Looked {
+    directory: Directory,
+    /// In byte order: the walk comes to the last one first.
+    dirs: Vec<(RelPath, Option<Meta>, Visit)>,
+}
+
+type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Looked, SftpError>)>>;
 
 /// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
 pub(super) async fn run(tree: Tree, scan: Scan, gentle: bool, shards: mpsc::Sender<Option<Shard>>) {
     let at_once = if gentle { LISTED_GENTLY_MAX } else { LISTED_AT_ONCE_MAX };
     let mut cutter = Cutter::new(scan.side, scan.rule);
-    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None)]);
+    let visit = scan.listed.as_ref().map_or(Visit::EVERYTHING, Listed::root);
+    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None, visit)]);
     let mut listing = Listing::new();
     let mut number = 0;
     while !order.is_empty() {
@@ -73,13 +86,13 @@ pub(super) async fn run(tree: Tree, scan: Scan, gentle: bool, shards: mpsc::Send
             }
             None => {}
         }
-        let Some((id, Ok(Listed { directory, dirs }))) = listing.next().await else { return };
+        let Some((id, Ok(Looked { directory, dirs }))) = listing.next().await else { return };
         let started = |pending: &Pending| matches!(pending, Pending::Started(at) if *at == id);
         let Some(at) = order.iter().position(started) else { return };
         order[at] = Pending::Listed(Box::new(directory));
         // Those in it come next in the order, and are listed ahead like all others.
-        for (path, meta) in dirs.into_iter().rev() {
-            order.insert(at + 1, Pending::Waiting(path, meta));
+        for (path, meta, visit) in dirs {
+            order.insert(at + 1, Pending::Waiting(path, meta, visit));
         }
     }
     if let Some(shard) = cutter.end()
@@ -105,10 +118,10 @@ fn start<'a>(
         return;
     }
     for pending in order.iter_mut().take(AHEAD_MAX) {
-        let Pending::Waiting(path, meta) = pending else { continue };
+        let Pending::Waiting(path, meta, visit) = pending else { continue };
         *number += 1;
-        let (path, meta, id) = (path.clone(), *meta, *number);
-        listing.push(Box::pin(async move { (id, list(tree, scan, path, meta).await) }));
+        let (path, meta, visit, id) = (path.clone(), *meta, *visit, *number);
+        listing.push(Box::pin(async move { (id, list(tree, scan, path, meta, visit).await) }));
         *pending = Pending::Started(id);
         if listing.len() >= at_once {
             return;
@@ -122,8 +135,9 @@ async fn list(
     scan: &Scan,
     path: RelPath,
     meta: Option<Meta>,
-) -> Result<Listed, SftpError> {
-    let mut listed = Listed {
+    visit: Visit,
+) -> Result<Looked, SftpError> {
+    let mut listed = Looked {
         directory: Directory {
             path: path.clone(),
             meta: None,
@@ -143,9 +157,13 @@ async fn list(
     };
     let names = match meta {
         Ok(meta) => {
-            let names = read_names(tree, &path).await;
+            let names = match visit.content || named::lists(scan, &visit) {
+                true => read_names(tree, &path).await,
+                false => Ok(Vec::new()),
+            };
+            let names = names.map(|names| named::only(scan, &visit, names));
             if names.is_ok() {
-                listed.directory.meta = Some(scan.meta(meta));
+                listed.directory.meta = Some(named::meta(scan, &path, meta));
             }
             names
         }
@@ -160,15 +178,17 @@ async fn list(
             return Ok(listed);
         }
     };
-    let candidates = admit(scan, &mut listed, names);
+    let mut candidates = admit(scan, &mut listed, names);
+    named::add(tree, scan, &visit, &mut listed.directory, &mut candidates).await?;
+    let mut dirs = Vec::new();
     let looking: Vec<BoxFuture<'_, _>> =
-        candidates.iter().map(|(_, path, attrs)| node(tree, scan, path, attrs).boxed()).collect();
+        candidates.iter().map(|one| node(tree, scan, one).boxed()).collect();
     let nodes: Vec<_> = stream::iter(looking).buffered(NODES_AHEAD_MAX).collect().await;
-    for ((name, path, attrs), node) in candidates.into_iter().zip(nodes) {
+    for (Candidate { name, path, attrs, .. }, node) in candidates.into_iter().zip(nodes) {
         match node {
             Ok(node) => {
                 if node == Node::Dir {
-                    listed.dirs.push((path, Some(meta_of(&attrs))));
+                    dirs.push((name.clone(), path, meta_of(&attrs)));
                 }
                 listed.directory.entries.push(Entry { name, node });
             }
@@ -177,7 +197,8 @@ async fn list(
         }
     }
     listed.directory.entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    listed.dirs.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    dirs.sort_unstable_by(|(one, ..), (other, ..)| one.cmp(other));
+    listed.dirs = named::visits(scan, &visit, dirs);
     Ok(listed)
 }
 
@@ -232,10 +253,10 @@ async fn read_in_burst(
 }
 
 /// The names that belong to the tree, checked: a server may send anything.
-fn admit(scan: &Scan, listed: &mut Listed, names: Vec<NameEntry>) -> Vec<(Name, RelPath, Attrs)> {
+fn admit(scan: &Scan, listed: &mut Looked, names: Vec<NameEntry>) -> Vec<Candidate> {
     let directory = &mut listed.directory;
     let mut admitted = Vec::new();
-    for NameEntry { name: bytes, attrs } in names {
+    for NameEntry { name: bytes, links, attrs } in names {
         if matches!(&bytes[..], b"." | b"..") {
             continue;
         }
@@ -249,13 +270,14 @@ fn admit(scan: &Scan, listed: &mut Listed, names: Vec<NameEntry>) -> Vec<(Name, 
         };
         let is_dir = kind(&attrs) == TYPE_DIR;
         if scan.admits(&directory.path, &name, is_dir, &mut directory.leftovers) {
-            admitted.push((name, path, attrs));
+            admitted.push(Candidate { name, path, links, attrs });
         }
     }
     admitted
 }
 
-async fn node(tree: &Tree, scan: &Scan, path: &RelPath, attrs: &Attrs) -> Result<Node, Failure> {
+async fn node(tree: &Tree, scan: &Scan, candidate: &Candidate) -> Result<Node, Failure> {
+    let Candidate { path, attrs, links, .. } = candidate;
     let meta = scan.meta(meta_of(attrs));
     match kind(attrs) {
         TYPE_DIR => Ok(Node::Dir),
@@ -265,7 +287,13 @@ async fn node(tree: &Tree, scan: &Scan, path: &RelPath, attrs: &Attrs) -> Result
             } else {
                 None
             };
-            Ok(Node::File { size: attrs.size.unwrap_or_default(), meta, content })
+            let size = attrs.size.unwrap_or_default();
+            // Which ones its other names are is not told.
+            let linked = scan.links.is_some() && links.is_some_and(|links| links > 1);
+            Ok(match linked {
+                true => Node::HardLink { size, meta, content, first: None },
+                false => Node::File { size, meta, content },
+            })
         }
         TYPE_LINK => {
             let link = Request::ReadLink { path: tree.full(path) };

@@ -19,16 +19,17 @@ use crate::media::error::MediaError;
 use crate::media::filter::Filter;
 use crate::media::group::{Scanner, channels, hold};
 use crate::media::helper::stream::Opening;
+use crate::media::listed::Listed;
 use crate::media::scan::Scan;
 use crate::media::session::local::{missing, scan_nothing};
 use crate::media::session::{
     Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
-    calls_channel,
+    Terms, calls_channel,
 };
 use crate::media::temp::TempNames;
 use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Facts, ScanSpec, Side};
+use crate::wire::message::{Facts, Manner, ScanSpec, Side};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, Response, open_flags};
 use crate::wire::tree::{Failure, FailureKind, RunId};
@@ -40,6 +41,7 @@ const PROBE_LANE: u32 = u32::MAX - 1;
 #[derive(Clone)]
 pub(crate) struct Tree {
     pub client: Client,
+    pub manner: Manner,
     /// LSETSTAT takes modes too, so a directory gets all it is to have in one request, and no
     /// symlink is followed for it.
     pub sets_all: bool,
@@ -91,13 +93,13 @@ impl Sftp {
         sent: Option<&Path>,
     ) -> Result<Self, MediaError> {
         let client = Client::open(&link, &*host).await?;
-        if opening.side == Side::Target && !client.offers("posix-rename@openssh.com") {
+        if opening.terms.side == Side::Target && !client.offers("posix-rename@openssh.com") {
             return Err(MediaError::Lacking {
                 host: link.host.clone(),
                 what: "posix-rename@openssh.com, so files cannot be replaced safely",
             });
         }
-        let Opening { root, side, create, run, gentle, .. } = opening;
+        let Opening { root, terms: Terms { side, create, run, gentle, manner, .. } } = opening;
         let found = find_root(&client, &root, create).await;
         let found = found.map_err(|error| match link.take_failure() {
             Some(failure) => failure,
@@ -108,7 +110,7 @@ impl Sftp {
                 source: error,
             },
         })?;
-        let mut tree = Tree { client, sets_all: false, known: None, root: Bytes::new() };
+        let mut tree = Tree { client, manner, sets_all: false, known: None, root: Bytes::new() };
         let facts = match found {
             None => missing(),
             Some(Root { path, attrs }) => {
@@ -118,7 +120,8 @@ impl Sftp {
                     Side::Source => Can::default(),
                 };
                 tree.sets_all = can.set_all;
-                if side == Side::Target && create {
+                // What is written in place is sent whole: the server can only copy into new files.
+                if side == Side::Target && create && !manner.in_place {
                     tree.known = known(&tree, &link.host, sent);
                 }
                 Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
@@ -272,12 +275,13 @@ impl Session for Sftp {
             late_dirs: true,
             parts: false,
             settles: false,
+            tells_links: false,
             remote: true,
             lanes: Lanes::to(&*self.host, if self.gentle { 1 } else { self.connections }),
         }
     }
 
-    async fn scan(&self, spec: ScanSpec) -> Result<Scanner, MediaError> {
+    async fn scan(&self, spec: ScanSpec, listed: Option<&Listed>) -> Result<Scanner, MediaError> {
         if !self.facts.exists {
             return Ok(scan_nothing().await);
         }
@@ -288,6 +292,8 @@ impl Session for Sftp {
             checksum: spec.checksum,
             pace: Arc::new(Throttle::new(spec.checksum_rate)),
             filter: Filter::new(&patterns)?,
+            listed: listed.cloned(),
+            links: spec.hard_links.then(Arc::default),
             scope: spec.scope,
             run: self.run,
             gentle: None,

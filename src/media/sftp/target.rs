@@ -1,7 +1,7 @@
 //! Stores files over SFTP: pieces in, acknowledgements out, many files at once. A file is written
 //! under a temporary name; only when every WRITE, the mode and time and the CLOSE are acknowledged
 //! is it renamed. The protocol has no hash: what is compared is the hash of what was handed to the
-//! server. Where handles can be foretold, a file goes out in one burst ([`burst`]); elsewhere, and
+//! server. Files that are written in place are the exception: they have their name at once. Where handles can be foretold, a file goes out in one burst ([`burst`]); elsewhere, and
 //! from the moment on when one was another one than foretold, each handle is waited for
 //! ([`awaited`]).
 
@@ -34,6 +34,10 @@ pub(super) async fn run(
     mut pieces: mpsc::Receiver<Store>,
     told: mpsc::Sender<Told>,
 ) {
+    if tree.manner.in_place {
+        // Whether a file is there to be written into has to be seen first.
+        tree.client.foretell(None);
+    }
     let (names, again) = if tree.client.foretells() {
         burst::run(&tree, names, &mut pieces, &told).await
     } else {

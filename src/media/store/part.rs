@@ -10,7 +10,8 @@ use std::io::{Seek, SeekFrom};
 use blake3::hazmat::HasherExt;
 use rustix::fs::{Mode, OFlags};
 
-use super::{Output, Storer, TempFile, Writing, corrupt, remove_temp};
+use super::temp_file::{TempFile, remove_temp};
+use super::{Output, Storer, Writing, corrupt};
 use crate::media::apply::set_open;
 use crate::media::failure::failure;
 use crate::media::read::regular;
@@ -26,7 +27,9 @@ impl Storer {
         hasher.set_input_offset(at);
         let output = self.open_shared(file, OFlags::CREATE).and_then(|(mut file, temp)| {
             file.seek(SeekFrom::Start(at)).map_err(|error| failure("write it", error))?;
-            Ok(Output { file, temp, patcher: None, outgrown: None })
+            // What an earlier run left of the file may be in its place.
+            let sparse = self.sparse(at, true);
+            Ok(Output { file, temp, sparse, patcher: None, outgrown: None })
         });
         let head = FileHead { meta: Meta::default(), size: length, delta: false };
         self.writing = Some(Writing { ticket, head, hasher, written: 0, part: true, output });
@@ -34,10 +37,13 @@ impl Storer {
 
     pub(super) fn end_part(&mut self, writing: Writing, digest: Digest) {
         let Writing { ticket, head, hasher, written, output, .. } = writing;
-        let result = output.and_then(|Output { file, mut temp, .. }| {
+        let result = output.and_then(|Output { file, mut temp, sparse, .. }| {
             let whole = written == head.size && written > 0;
             if !whole || hasher.finalize_non_root() != digest.0 {
                 return Err(corrupt());
+            }
+            if let Some(sparse) = sparse {
+                sparse.finish_part(&file).map_err(|error| failure("write it", error))?;
             }
             // Nothing of ours writes any more when the file gets its time.
             drop(file);
@@ -82,6 +88,6 @@ impl Storer {
             let text = "its temporary file was replaced";
             return Err(Failure::new(FailureKind::Confined, text));
         }
-        Ok((file, TempFile { dir, temp, name, kept: false, partial: true }))
+        Ok((file, TempFile::new(dir, temp, name, true)))
     }
 }

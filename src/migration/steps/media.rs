@@ -100,8 +100,11 @@ pub async fn pass(
     class: Class,
     monitor: &dyn Monitor,
 ) -> Result<Option<Outcome>, StepError> {
-    pass_with(world, paths, pass, monitor, |options| Options { walks: class.walks(), ..options })
-        .await
+    pass_with(world, paths, pass, monitor, |options| Options {
+        walks: class.walks(options.hard_links),
+        ..options
+    })
+    .await
 }
 
 /// One pass with options that differ from what the configuration says.
@@ -131,6 +134,7 @@ pub fn options(config: &config::Media, pass: Pass, owner: Owner) -> Options {
         },
         max_delete: Some(DeleteLimit::Percent(config.max_delete_percent)),
         exclude: config.exclude.iter().map(|pattern| pattern.clone().into_bytes()).collect(),
+        hard_links: config.hard_links,
         bwlimit: config.bwlimit,
         // In the window nobody is there to be kept waiting.
         gentle: config.gentle && pass == Pass::Base,

@@ -74,6 +74,11 @@ pub enum Request {
         from: Bytes,
         to: Bytes,
     },
+    /// `hardlink@openssh.com`.
+    HardLink {
+        from: Bytes,
+        to: Bytes,
+    },
     /// `lsetstat@openssh.com`: does not follow a symlink.
     LsetStat {
         path: Bytes,
@@ -118,7 +123,9 @@ impl Request {
             | Request::LsetStat { path, .. }
             | Request::StatVfs { path } => path.len(),
             Request::Symlink { text, path } => text.len() + path.len(),
-            Request::PosixRename { from, to } => from.len() + to.len(),
+            Request::PosixRename { from, to } | Request::HardLink { from, to } => {
+                from.len() + to.len()
+            }
             Request::Close { handle }
             | Request::Fstat { handle }
             | Request::FsetStat { handle, .. } => handle.len(),
@@ -158,6 +165,7 @@ impl Request {
             Request::ReadLink { .. } => 19,
             Request::Symlink { .. } => 20,
             Request::PosixRename { .. }
+            | Request::HardLink { .. }
             | Request::LsetStat { .. }
             | Request::StatVfs { .. }
             | Request::CopyData { .. } => 200,
@@ -205,6 +213,11 @@ impl Request {
             }
             Request::PosixRename { from, to } => {
                 put_string(out, b"posix-rename@openssh.com");
+                put_string(out, from);
+                put_string(out, to);
+            }
+            Request::HardLink { from, to } => {
+                put_string(out, b"hardlink@openssh.com");
                 put_string(out, from);
                 put_string(out, to);
             }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::bounded::Blob;
-use super::super::message::{Level, Op, Side, Trust};
+use super::super::message::{Extent, Level, Manner, Op, Side, Trust};
 use super::super::path::Name;
 use super::super::scope::Scope;
 use super::super::tree::{
@@ -53,6 +53,7 @@ fn op() -> impl Strategy<Value = Op> {
         (path(), meta(), text).prop_map(|(path, meta, text)| Op::Link { path, meta, text }),
         (path(), meta()).prop_map(|(path, meta)| Op::SetDir { path, meta }),
         (path(), name()).prop_map(|(path, name)| Op::Sweep { path, name }),
+        (path(), path()).prop_map(|(path, first)| Op::HardLink { path, first }),
     ]
 }
 
@@ -101,14 +102,18 @@ fn requests() -> impl Strategy<Value = Vec<Request>> {
                 create: true,
                 run: RunId(5),
                 lane: 3,
+                manner: Manner { sparse: true, in_place: false },
                 gentle: true,
             }),
+            Request::Names(Blob(vec![7; 100_000])),
             Request::Scan(ScanSpec {
                 rule,
                 checksum: true,
                 checksum_rate: Some(1 << 20),
                 trust: Trust::QuietFiles { secs: 7 },
                 exclude: List(vec![Blob(b"*.tmp".to_vec())]),
+                extent: Extent::Listed { recursive: true },
+                hard_links: true,
                 scope: Scope::without(RelPath::new(b"cache").unwrap()),
             }),
             Request::Verdict(Verdict { level: Level::Group, index: 4, take: false }),
@@ -288,6 +293,7 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
         create: true,
         run: RunId(1),
         lane: 0,
+        manner: Manner::default(),
         gentle: false,
     };
     let exclude = List(vec![Blob(b"/cache/**".to_vec())]);
@@ -306,6 +312,8 @@ fn conversation() -> (Vec<Request>, Vec<Reply>) {
             checksum_rate: None,
             trust: Trust::Names,
             exclude,
+            extent: Extent::Whole,
+            hard_links: false,
             scope: Scope::default(),
         }),
         Request::Verdict(Verdict { level: Level::Group, index: 1, take: true }),

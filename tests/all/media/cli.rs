@@ -164,6 +164,52 @@ fn patterns_come_from_files_as_well() {
 }
 
 #[test]
+fn a_list_of_files_comes_from_a_file_or_from_standard_input_and_crosses_the_wire() {
+    let desk = Desk::new();
+    Tree::at(&desk.path("source")).file("d/a", "x", 0o644).file("d/b", "x", 0o644);
+    std::fs::write(desk.path("list"), "d/a\n# d/b\n").unwrap();
+    let (list, source) = (desk.path("list"), desk.path("source"));
+    let (list, source) = (list.to_str().unwrap(), source.to_str().unwrap());
+    for transport in ["helper", "sftp"] {
+        let way = ["--transport", transport, "-q", "--files-from", list];
+        let (there, back) = (format!("there-{transport}"), format!("back-{transport}"));
+        expect(&desk.files(&[&way[..], &[source, &desk.there(&there)]].concat()), 0);
+        let back = desk.path(&back);
+        let far = desk.there("source");
+        let from = [&way[..], &[&far, back.to_str().unwrap()]].concat();
+        expect(&desk.files(&from), 0);
+        for target in [desk.path(&there), back] {
+            assert!(target.join("d/a").exists() && !target.join("d/b").exists());
+        }
+    }
+    let mut piped = transhume();
+    piped.args(["files", "-q", "--from0", "--files-from=-", source, "piped"]);
+    piped.current_dir(desk.dir.path()).stdin(Stdio::piped());
+    let mut piped = piped.spawn().unwrap();
+    std::io::Write::write_all(&mut piped.stdin.take().unwrap(), b"d/b\0nope\0").unwrap();
+    assert_eq!(piped.wait().unwrap().code(), Some(3), "one of them is not there");
+    assert!(desk.path("piped/d/b").exists());
+    let output = here(&["--files-from", "missing", source, "target"], desk.dir.path());
+    expect(&output, 2);
+    assert!(text(&output.stderr).contains("cannot use the list in missing"));
+}
+
+#[test]
+fn a_slash_at_the_end_of_a_path_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Tree::at(&dir.path().join("source"));
+    source.file("d/a", "x", 0o644);
+    for (number, from) in ["source", "source/", "source//", "./source/."].iter().enumerate() {
+        for to in ["target", "target/"] {
+            let to = to.replace("target", &format!("target-{number}"));
+            expect(&here(&["-q", "-a", "--partial", "--numeric-ids", from, &to], dir.path()), 0);
+        }
+        let target = dir.path().join(format!("target-{number}"));
+        assert_same(&source.0, &target, Exact::Nanos);
+    }
+}
+
+#[test]
 fn exit_codes_tell_how_it_ended() {
     let dir = tempfile::tempdir().unwrap();
     Tree::at(&dir.path().join("source")).file("a", "x", 0o644);

@@ -6,7 +6,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::process::Command;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use transhume::wire::hello::Hello;
-use transhume::wire::message::{Open, Reply, Request, Side};
+use transhume::wire::message::{Manner, Open, Reply, Request, Side};
 use transhume::wire::stream::{FrameQueue, ReplyDecoder};
 use transhume::wire::tree::RunId;
 use transhume::wire::{Blob, Frame, Frames};
@@ -48,6 +48,7 @@ async fn the_helper_is_bound_once_it_has_opened_its_root_and_not_before() {
         create: true,
         run: RunId(1),
         lane: 0,
+        manner: Manner::default(),
         gentle: false,
     };
     let mut queue = FrameQueue::default();

@@ -16,8 +16,8 @@ use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, S
 use transhume::media::{Endpoint, MediaError, Options, Outcome, sync};
 use transhume::wire::hello::Hello;
 use transhume::wire::message::{
-    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Level, Op, Open, PART_BYTES,
-    PartHead, Parted, Piece, Reply, Request, Side, Store, Told, Verdict,
+    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Level, Manner, Op, Open,
+    PART_BYTES, PartHead, Parted, Piece, Reply, Request, Side, Store, Told, Verdict,
 };
 use transhume::wire::stream::{FrameQueue, ReplyDecoder, RequestDecoder};
 use transhume::wire::tree::{
@@ -192,7 +192,7 @@ fn source(
         Request::Verdict(Verdict { level: Level::Group, .. }) => shard(scan()),
         Request::Verdict(Verdict { level: Level::Shard, .. }) => taken(),
         Request::Read(job) => read(job.ticket),
-        Request::Store(_) | Request::Call(_) => Vec::new(),
+        Request::Names(_) | Request::Store(_) | Request::Call(_) => Vec::new(),
     }))
 }
 
@@ -385,7 +385,7 @@ fn in_parts(lie: impl Fn(u32, &mut PartHead, &mut Digest) + Send + Sync + 'stati
             let failure = Failure::new(FailureKind::Changed, "no");
             vec![Say::Reply(Reply::Piece(Piece::Failed { ticket: *ticket, failure }))]
         }
-        Request::Store(_) | Request::Call(_) => Vec::new(),
+        Request::Names(_) | Request::Store(_) | Request::Call(_) => Vec::new(),
     }))
 }
 
@@ -533,6 +533,7 @@ async fn ask(root: &Path, requests: Vec<Request>, replies: usize) -> Vec<Reply> 
         create: false,
         run: RunId(1),
         lane: 0,
+        manner: Manner::default(),
         gentle: false,
     };
     let mut queue = FrameQueue::default();

@@ -19,7 +19,7 @@ fn fill(tree: &Tree) {
 }
 
 fn of_class(class: Class, options: Options) -> Options {
-    Options { walks: class.walks(), ..options }
+    Options { walks: class.walks(false), ..options }
 }
 
 #[tokio::test]

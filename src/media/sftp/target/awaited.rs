@@ -9,13 +9,14 @@ use tokio::sync::mpsc;
 use super::{WRITE_BYTES, corrupt, create, explain};
 use crate::media::sftp::change::Changer;
 use crate::media::sftp::client::Client;
-use crate::media::sftp::meta::of_file;
+use crate::media::sftp::holes;
+use crate::media::sftp::meta::{TYPE_FILE, kind, of_file};
 use crate::media::sftp::reply::SftpError;
 use crate::media::sftp::session::Tree;
 use crate::media::temp::TempNames;
-use crate::wire::message::{Ack, FileHead, Store, Told};
+use crate::wire::message::{Ack, FileHead, Manner, Store, Told};
 use crate::wire::path::RelPath;
-use crate::wire::sftp::Request;
+use crate::wire::sftp::{Attrs, Request, open_flags};
 use crate::wire::tree::{Digest, Failure, FailureKind, Meta};
 
 /// Files under way at once.
@@ -231,28 +232,56 @@ impl File<'_> {
     }
 
     async fn open(&self) -> Result<Bytes, Failure> {
-        match self.client().handle(create(self.temp_path())).await {
+        let path = self.temp_path();
+        let open = match self.tree.manner.in_place && self.is_there().await? {
+            true => Request::Open { path, flags: open_flags::WRITE, attrs: Attrs::default() },
+            false => create(path),
+        };
+        match self.client().handle(open).await {
             Ok(handle) => Ok(handle),
             Err(error) => Err(self.explain(error, "make a file beside it").await),
         }
     }
 
+    /// Whether there is a file to write into. What is no file makes room for one.
+    async fn is_there(&self) -> Result<bool, Failure> {
+        let path = self.tree.full(&self.path);
+        match self.client().attrs(Request::Lstat { path: path.clone() }).await {
+            Ok(attrs) if kind(&attrs) == TYPE_FILE => Ok(true),
+            Ok(_) => {
+                let removed = self.client().done(Request::Remove { path }).await;
+                removed.map(|()| false).map_err(|error| error.failure("make room for it"))
+            }
+            Err(error) if error.is_missing() => Ok(false),
+            Err(error) => Err(error.failure("look at it")),
+        }
+    }
+
+    /// Where it is written.
     fn temp_path(&self) -> Bytes {
+        if self.tree.manner.in_place {
+            return self.tree.full(&self.path);
+        }
         self.tree.beside(&self.path, &self.temp)
     }
 
-    async fn write_all(&self, handle: &Bytes, at: u64, mut content: Bytes) -> Result<(), Failure> {
+    async fn write_all(&self, handle: &Bytes, at: u64, content: Bytes) -> Result<(), Failure> {
+        let Manner { sparse, in_place } = self.tree.manner;
+        // What was there would show through a hole.
+        let parts = match sparse && !in_place {
+            true => holes::written(&content),
+            false => vec![(0, content)],
+        };
         let mut writes = FuturesUnordered::new();
-        let mut offset = at;
-        while !content.is_empty() {
-            let data = content.split_to(content.len().min(WRITE_BYTES));
-            let length = data.len() as u64;
-            writes.push(self.client().done(Request::Write {
-                handle: handle.clone(),
-                offset,
-                data,
-            }));
-            offset += length;
+        for (skipped, mut content) in parts {
+            let mut offset = at + skipped as u64;
+            while !content.is_empty() {
+                let data = content.split_to(content.len().min(WRITE_BYTES));
+                let length = data.len() as u64;
+                let handle = handle.clone();
+                writes.push(self.client().done(Request::Write { handle, offset, data }));
+                offset += length;
+            }
         }
         let mut result = Ok(());
         while let Some(written) = writes.next().await {
@@ -279,6 +308,9 @@ impl File<'_> {
             self.discard(None).await;
             return Err(failure);
         }
+        if self.tree.manner.in_place {
+            return Ok(());
+        }
         let rename =
             Request::PosixRename { from: self.temp_path(), to: self.tree.full(&self.path) };
         match self.client().done(rename).await {
@@ -292,8 +324,12 @@ impl File<'_> {
     }
 
     async fn complete(&self, handle: &Bytes) -> Result<(), Failure> {
+        // A file that ends with zeros may be shorter than it should be, an old one longer.
+        let Manner { sparse, in_place } = self.tree.manner;
+        let size = (sparse || in_place).then_some(self.size);
+        let size = size.map(|size| Attrs { size: Some(size), ..Attrs::default() });
         let set = self.client().burst(|burst| {
-            for attrs in of_file(self.meta) {
+            for attrs in size.into_iter().chain(of_file(self.meta)) {
                 burst.post(&Request::FsetStat { handle: handle.clone(), attrs });
             }
         });
@@ -307,12 +343,25 @@ impl File<'_> {
     }
 
     async fn discard(&self, handle: Option<Bytes>) {
+        if self.tree.manner.in_place {
+            return self.spoil(handle).await;
+        }
         if let Some(handle) = handle {
             // It is thrown away in any case.
             let _ = self.client().close(handle).await;
         }
         // One that stays is swept by the next pass.
         let _ = self.client().done(Request::Remove { path: self.temp_path() }).await;
+    }
+
+    /// Marks what was begun in place and not ended, so that the next pass sees that it differs.
+    async fn spoil(&self, handle: Option<Bytes>) {
+        if let Some(handle) = handle {
+            let attrs = Attrs { times: Some((0, 0)), ..Attrs::default() };
+            // Without it the file has the time of its last change.
+            let _ = self.client().done(Request::FsetStat { handle: handle.clone(), attrs }).await;
+            let _ = self.client().close(handle).await;
+        }
     }
 
     async fn explain(&self, error: SftpError, action: &str) -> Failure {

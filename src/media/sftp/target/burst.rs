@@ -170,7 +170,8 @@ impl<'a> Lane<'a> {
 
     fn file(&mut self, ticket: u64, path: RelPath, meta: Meta, size: u64) -> File {
         let temp = self.tree.beside(&path, &self.names.next());
-        File::new(ticket, path, temp, meta, size)
+        let sparse = self.tree.manner.sparse;
+        File { sparse, ..File::new(ticket, path, temp, meta, size) }
     }
 
     fn whole(&mut self, ticket: u64, path: RelPath, meta: Meta, digest: Digest, content: Bytes) {

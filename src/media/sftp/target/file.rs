@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{WRITE_BYTES, create};
 use crate::media::delta::Summing;
 use crate::media::sftp::client::{Burst, Replies};
+use crate::media::sftp::holes;
 use crate::media::sftp::known::Blocks;
 use crate::media::sftp::meta::{meta_of, of_file, time};
 use crate::media::sftp::reply::{SftpError, is_done, unexpected};
@@ -20,6 +21,8 @@ pub(super) struct File {
     pub temp: Bytes,
     pub meta: Meta,
     pub size: u64,
+    /// Long runs of zeros are not written.
+    pub sparse: bool,
     /// As foretold.
     pub handle: Bytes,
     /// Beginning with that to the OPEN; what has come of them is in `said`.
@@ -96,6 +99,7 @@ impl File {
             temp,
             meta,
             size,
+            sparse: false,
             handle: Bytes::new(),
             replies: VecDeque::with_capacity(1),
             said: Said::default(),
@@ -123,23 +127,35 @@ impl File {
         self.handle = burst.open(&create(self.temp.clone()));
     }
 
-    pub fn post_writes(&self, burst: &mut Burst<'_>, mut offset: u64, mut content: Bytes) {
-        while !content.is_empty() {
-            let data = content.split_to(content.len().min(WRITE_BYTES));
-            let length = data.len() as u64;
-            burst.post(&Request::Write { handle: self.handle.clone(), offset, data });
-            offset += length;
+    pub fn post_writes(&self, burst: &mut Burst<'_>, at: u64, content: Bytes) {
+        // A copy of a block may have left a byte where a hole would be.
+        let parts = match self.sparse && self.basis.is_none() {
+            true => holes::written(&content),
+            false => vec![(0, content)],
+        };
+        for (skipped, mut content) in parts {
+            let mut offset = at + skipped as u64;
+            while !content.is_empty() {
+                let data = content.split_to(content.len().min(WRITE_BYTES));
+                let length = data.len() as u64;
+                burst.post(&Request::Write { handle: self.handle.clone(), offset, data });
+                offset += length;
+            }
         }
     }
 
     pub fn post_end(&self, burst: &mut Burst<'_>) {
         let handle = &self.handle;
+        let attrs = Attrs { size: Some(self.size), ..Attrs::default() };
+        let resize = Request::FsetStat { handle: handle.clone(), attrs };
         if let Some(basis) = &self.basis {
             burst.post(&Request::Fstat { handle: basis.handle.clone() });
             // The last copy may have left a byte too many.
-            let attrs = Attrs { size: Some(self.size), ..Attrs::default() };
-            burst.post(&Request::FsetStat { handle: handle.clone(), attrs });
+            burst.post(&resize);
             burst.post(&Request::Fstat { handle: handle.clone() });
+        } else if self.sparse {
+            // Zeros at its end were not written.
+            burst.post(&resize);
         }
         for attrs in of_file(self.meta) {
             burst.post(&Request::FsetStat { handle: handle.clone(), attrs });
