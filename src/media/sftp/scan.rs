@@ -50,9 +50,14 @@ struct Listed {
 type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Listed, SftpError>)>>;
 
 /// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
-pub(super) async fn run(tree: Tree, scan: Scan, shards: mpsc::Sender<Option<Shard>>) {
+pub(super) async fn run(
+    tree: Tree,
+    scan: Scan,
+    root: Option<Meta>,
+    shards: mpsc::Sender<Option<Shard>>,
+) {
     let mut cutter = Cutter::new(scan.side, scan.rule);
-    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None)]);
+    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), root)]);
     let mut listing = Listing::new();
     let mut number = 0;
     while !order.is_empty() {
