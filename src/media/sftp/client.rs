@@ -25,9 +25,12 @@ use crate::wire::sftp::{
 /// A stock server that is sent more than this ahead begins to slow down, and with some times more to
 /// a crawl.
 const OUTSTANDING_BYTES: usize = 1 << 20;
-/// Over a long way much of it is under way; an SSH channel takes no more.
+/// Over a short way less is enough; over a long one much of it is not there yet, and an SSH channel
+/// takes no more than this.
+const OUTSTANDING_BYTES_NEAR: usize = 512 << 10;
 const OUTSTANDING_BYTES_FAR: usize = 2 << 20;
-const FAR: Duration = Duration::from_millis(30);
+const NEAR: Duration = Duration::from_millis(10);
+const FAR: Duration = Duration::from_millis(60);
 const OUTSTANDING_REQUESTS_MAX: usize = 1000;
 /// Whoever waits for room is woken when so much of it is used, in percent: not for every reply.
 const REFILLED_AT_PERCENT: usize = 75;
@@ -98,8 +101,13 @@ impl State {
 }
 
 impl Client {
-    /// Opens the sftp subsystem of `host` and greets the server.
-    pub async fn open(link: &Arc<Link>, host: &dyn Host) -> Result<Self, MediaError> {
+    /// Opens the sftp subsystem of `host` and greets the server. `round_trip` is what is known of the
+    /// way to it.
+    pub async fn open(
+        link: &Arc<Link>,
+        host: &dyn Host,
+        round_trip: Option<Duration>,
+    ) -> Result<Self, MediaError> {
         let name = link.host.clone();
         let mut stream = host
             .subsystem("sftp")
@@ -116,8 +124,9 @@ impl Client {
             table: Table::new(),
             out: BytesMut::new(),
             handles: None,
-            bytes_max: match host.round_trip() {
+            bytes_max: match round_trip {
                 Some(round_trip) if round_trip >= FAR => OUTSTANDING_BYTES_FAR,
+                Some(round_trip) if round_trip < NEAR => OUTSTANDING_BYTES_NEAR,
                 Some(_) | None => OUTSTANDING_BYTES,
             },
             room: Vec::new(),

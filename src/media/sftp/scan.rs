@@ -63,11 +63,17 @@ struct Looked {
 type Listing<'a> = FuturesUnordered<BoxFuture<'a, (u64, Result<Looked, SftpError>)>>;
 
 /// Walks the tree and gives its shards. Ends without the final `None` if the connection is lost.
-pub(super) async fn run(tree: Tree, scan: Scan, gentle: bool, shards: mpsc::Sender<Option<Shard>>) {
+pub(super) async fn run(
+    tree: Tree,
+    scan: Scan,
+    root: Option<Meta>,
+    gentle: bool,
+    shards: mpsc::Sender<Option<Shard>>,
+) {
     let at_once = if gentle { LISTED_GENTLY_MAX } else { LISTED_AT_ONCE_MAX };
     let mut cutter = Cutter::new(scan.side, scan.rule);
     let visit = scan.listed.as_ref().map_or(Visit::EVERYTHING, Listed::root);
-    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), None, visit)]);
+    let mut order = VecDeque::from([Pending::Waiting(RelPath::root(), root, visit)]);
     let mut listing = Listing::new();
     let mut number = 0;
     while !order.is_empty() {

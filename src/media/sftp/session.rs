@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::client::Client;
 use super::handles::Handles;
 use super::known::Known;
-use super::meta::{TYPE_DIR, kind};
+use super::meta::{TYPE_DIR, kind, meta_of};
 use super::proof::Proof;
 use super::reply::{SftpError, attrs, is_done, name};
 use super::{change, scan, source, target};
@@ -32,7 +32,7 @@ use crate::wire::bounded::Blob;
 use crate::wire::message::{Facts, Manner, ScanSpec, Side};
 use crate::wire::path::RelPath;
 use crate::wire::sftp::{Attrs, Request, Response, open_flags};
-use crate::wire::tree::{Failure, FailureKind, RunId};
+use crate::wire::tree::{Failure, FailureKind, Meta, RunId};
 
 const CALLS_LANE: u32 = u32::MAX;
 const PROBE_LANE: u32 = u32::MAX - 1;
@@ -80,6 +80,8 @@ pub(crate) struct Sftp {
     run: RunId,
     gentle: bool,
     tree: Tree,
+    /// What the root was like when it was opened.
+    root: Option<Meta>,
     facts: Facts,
 }
 
@@ -92,7 +94,7 @@ impl Sftp {
         connections: usize,
         sent: Option<&Path>,
     ) -> Result<Self, MediaError> {
-        let client = Client::open(&link, &*host).await?;
+        let client = Client::open(&link, &*host, host.round_trip()).await?;
         if opening.terms.side == Side::Target && !client.offers("posix-rename@openssh.com") {
             return Err(MediaError::Lacking {
                 host: link.host.clone(),
@@ -111,6 +113,7 @@ impl Sftp {
             },
         })?;
         let mut tree = Tree { client, manner, sets_all: false, known: None, root: Bytes::new() };
+        let root = found.as_ref().map(|root| meta_of(&root.attrs));
         let facts = match found {
             None => missing(),
             Some(Root { path, attrs }) => {
@@ -127,17 +130,22 @@ impl Sftp {
                 Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
             }
         };
-        Ok(Sftp { host, connections, side, run, gentle, tree, facts })
+        Ok(Sftp { host, connections, side, run, gentle, tree, root, facts })
     }
 
-    /// A channel over a connection of its own.
-    async fn lane(&self) -> Result<Tree, MediaError> {
+    /// A channel: the first one over the connection that is there, which is warm and has little
+    /// else to carry, every other one over a connection of its own.
+    async fn lane(&self, lane: u32) -> Result<Tree, MediaError> {
         let link = self.tree.client.link();
-        let own = self.host.dedicated().await.map_err(|source| MediaError::Host {
-            host: link.host.clone(),
-            source: Box::new(source),
-        })?;
-        let client = Client::open(link, &*own).await?;
+        let own = match lane {
+            0 => self.host.clone(),
+            _ => self.host.dedicated().await.map_err(|source| MediaError::Host {
+                host: link.host.clone(),
+                source: Box::new(source),
+            })?,
+        };
+        // Measured more than once, unlike that of the new connection.
+        let client = Client::open(link, &*own, self.host.round_trip()).await?;
         // What was proved on the first channel is proved again on this one, along the way.
         client.foretell(self.tree.client.foretells().then(Handles::default));
         Ok(Tree { client, ..self.tree.clone() })
@@ -153,13 +161,15 @@ struct Root {
 /// Looks at the root, and along with it whether handles can be foretold. `None` if there is none.
 async fn find_root(client: &Client, root: &[u8], create: bool) -> Result<Option<Root>, Failure> {
     let path = Bytes::copy_from_slice(root);
-    match look_at(client, &path).await {
-        Err(error) if error.is_missing() && create => {
-            let attrs = Attrs { mode: Some(0o755), ..Attrs::default() };
-            let made = client.done(Request::MakeDir { path: path.clone(), attrs }).await;
-            made.map_err(|error| error.failure("make it"))?;
-            look_at(client, &path).await.map_err(|error| error.failure("look at it"))?.checked()
-        }
+    let (made, found) = look_at(client, &path, create).await;
+    match (made, found) {
+        (Some(Err(error)), Err(missing)) if missing.is_missing() => Err(error.failure("make it")),
+        (_, found) => found_root(found),
+    }
+}
+
+fn found_root(found: Result<Root, SftpError>) -> Result<Option<Root>, Failure> {
+    match found {
         Err(error) if error.is_missing() => Ok(None),
         Err(error) => Err(error.failure("look at it")),
         Ok(root) => root.checked(),
@@ -176,8 +186,18 @@ impl Root {
     }
 }
 
-async fn look_at(client: &Client, path: &Bytes) -> Result<Root, SftpError> {
+/// What came of making it, if that was to be tried, and what it is like.
+async fn look_at(
+    client: &Client,
+    path: &Bytes,
+    create: bool,
+) -> (Option<Result<(), SftpError>>, Result<Root, SftpError>) {
     let mut proof = None;
+    let make = create.then(|| {
+        let attrs = Attrs { mode: Some(0o755), ..Attrs::default() };
+        // One that is there stays as it is.
+        client.post(&Request::MakeDir { path: path.clone(), attrs })
+    });
     let replies = client.burst(|burst| {
         burst.post(&Request::Stat { path: path.clone() });
         burst.post(&Request::RealPath { path: path.clone() });
@@ -188,7 +208,12 @@ async fn look_at(client: &Client, path: &Bytes) -> Result<Root, SftpError> {
     client.foretell(proof.and_then(|proof| proof.judge(&proved)));
     let (real, stat) = (replies.pop(), replies.pop());
     let answer = |reply: Option<_>| reply.unwrap_or(Err(SftpError::Unexpected));
-    Ok(Root { attrs: attrs(answer(stat)?)?, path: name(answer(real)?)? })
+    let root = || Ok(Root { attrs: attrs(answer(stat)?)?, path: name(answer(real)?)? });
+    let made = match make {
+        Some(made) => Some(made.done().await),
+        None => None,
+    };
+    (made, root())
 }
 
 /// Deltas need a server that copies, and two handles that need not be waited for.
@@ -305,12 +330,12 @@ impl Session for Sftp {
         let (scanner, ends) = channels();
         let (sender, shards) = mpsc::channel(2);
         tokio::spawn(hold(shards, ends));
-        tokio::spawn(scan::run(self.tree.clone(), scan, self.gentle, sender));
+        tokio::spawn(scan::run(self.tree.clone(), scan, self.root, self.gentle, sender));
         Ok(scanner)
     }
 
-    async fn source_lane(&self, _lane: u32) -> Result<SourceLane, MediaError> {
-        let tree = self.lane().await?;
+    async fn source_lane(&self, lane: u32) -> Result<SourceLane, MediaError> {
+        let tree = self.lane(lane).await?;
         let (jobs, receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
         tokio::spawn(source::run(tree, receiver, sender));
@@ -318,7 +343,7 @@ impl Session for Sftp {
     }
 
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
-        let tree = self.lane().await?;
+        let tree = self.lane(lane).await?;
         let (pieces, receiver) = mpsc::channel(PIECES_AHEAD_MAX);
         let (sender, told) = mpsc::channel(JOBS_AHEAD_MAX);
         let names = TempNames::new(self.run, lane);
