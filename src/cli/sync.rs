@@ -1,5 +1,6 @@
 //! `transhume sync`: a media pass while the old server is live.
 
+mod after_move;
 mod verifying;
 mod watch;
 
@@ -67,6 +68,10 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         return Ok(Exit::Refused);
     };
     let looks = arguments.dry_run || arguments.verify == Some(Verify::Report);
+    if !looks && let Err(refused) = after_move::refuse(&world) {
+        display.close("sync", Exit::Refused);
+        return Err(refused);
+    }
     let kind = if looks { Pass::Check } else { Pass::Base };
     let set_rate = arguments.verify_rate.map(|rate| rate.0);
     let configured = world.config.media.verify_rate;

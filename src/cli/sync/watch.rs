@@ -3,23 +3,19 @@
 
 use std::time::Duration;
 
+use super::after_move;
 use crate::cli::display::Display;
 use crate::cli::files::interrupt;
 use crate::cli::{Exit, Failure, watching};
 use crate::event::Event;
-use crate::journal;
 use crate::media::Options;
 use crate::migration::facts::MediaPaths;
-use crate::migration::record::Record;
-use crate::migration::state::State;
 use crate::migration::steps::media::{self, Pass, endpoints};
 use crate::migration::world::World;
 
 /// How often it is looked whether a move has begun: it takes longer to come to its first pass.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const BEGUN: &str = "a move has begun and copies what is left: the watch ends";
-const STOPPED: &str =
-    "a move has stopped the old server: what the new one was given since is not on it";
 
 /// Keeps the copy close.
 pub(super) async fn run(
@@ -40,9 +36,9 @@ pub(super) async fn run(
         biased;
         // What was under way leaves temporary files at most; the next pass sweeps them.
         interrupted = interrupt() => interrupted.map(|()| Exit::Interrupted),
-        (exit, text) = a_move(world) => {
-            world.monitor.emit(Event::Note { text: text.into() });
-            Ok(exit)
+        () = a_move(world) => {
+            world.monitor.emit(Event::Note { text: BEGUN.into() });
+            Ok(Exit::Done)
         }
         result = watching => result,
     };
@@ -54,24 +50,11 @@ pub(super) async fn run(
     result
 }
 
-/// Returns when a move has begun, or at once if one has stopped the old server already.
-async fn a_move(world: &World) -> (Exit, &'static str) {
-    let before = records(world);
-    let state = before.as_deref().and_then(State::fold);
-    let undone = |state: &State| state.ended() && !state.past_no_return;
-    if state.is_some_and(|state| state.downtime.is_some() && !undone(&state)) {
-        return (Exit::Refused, STOPPED);
-    }
-    let count = before.map(|records| records.len());
-    loop {
+/// Returns when a move has begun.
+async fn a_move(world: &World) {
+    let count = || after_move::records(world).map(|records| records.len());
+    let before = count();
+    while count() == before {
         tokio::time::sleep(LOOK_EVERY).await;
-        if records(world).map(|records| records.len()) != count {
-            return (Exit::Done, BEGUN);
-        }
     }
-}
-
-/// `None` where the journal cannot be read.
-fn records(world: &World) -> Option<Vec<Record>> {
-    journal::read(&world.journal_path()).ok()
 }

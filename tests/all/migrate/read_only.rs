@@ -133,7 +133,7 @@ fn a_watch_keeps_the_copy_close_until_it_is_interrupted() {
 
 /// It would delete what the new server is given from then on.
 #[test]
-fn a_watch_ends_when_a_move_begins_and_does_not_begin_after_one() {
+fn a_watch_ends_when_a_move_begins_and_nothing_is_copied_after_one() {
     let sandbox = Sandbox::start(&Options::small());
     let mut watch = command(&sandbox, &["sync", "--watch"]);
     let watch = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -144,6 +144,11 @@ fn a_watch_ends_when_a_move_begins_and_does_not_begin_after_one() {
     assert!(told(&output).contains("the watch ends"), "{}", told(&output));
     let upload = sandbox.new.media().join("accounts/new.png");
     fs::write(&upload, "on the new server").unwrap();
-    assert_exit(&transhume(&sandbox, &["sync", "--watch"]), 4);
-    assert!(upload.exists());
+    for words in [&["sync", "--watch"][..], &["sync"], &["sync", "--verify=repair"]] {
+        let output = transhume(&sandbox, words);
+        assert_exit(&output, 4);
+        assert!(told(&output).contains("a move has stopped the old server"), "{}", told(&output));
+        assert!(upload.exists());
+    }
+    assert_exit(&transhume(&sandbox, &["sync", "--dry-run"]), 0);
 }
