@@ -123,8 +123,7 @@ impl Sftp {
                     Side::Source => Can::default(),
                 };
                 tree.sets_all = can.set_all;
-                // What is written in place is sent whole: the server can only copy into new files.
-                if side == Side::Target && create && !manner.in_place {
+                if side == Side::Target && create {
                     tree.known = known(&tree, &link.host, sent);
                 }
                 Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
@@ -296,7 +295,8 @@ impl Session for Sftp {
     fn ability(&self) -> Ability {
         Ability {
             whole_secs: true,
-            delta: self.tree.known.is_some(),
+            // The server can copy blocks into a new file only.
+            delta: self.tree.known.is_some() && !self.tree.manner.in_place,
             late_dirs: true,
             parts: false,
             settles: false,

@@ -1,7 +1,7 @@
 //! What is sent over SFTP of a long file of which the blocks are known: little where little changed,
 //! and the whole file as soon as anything is in doubt.
 
-use transhume::media::{MediaError, Options, Stats};
+use transhume::media::{Manner, MediaError, Options, Stats};
 
 use super::faults::small_disk;
 use super::fixture::{Pair, Way, leftovers};
@@ -29,8 +29,12 @@ impl Dump {
 
     /// Copies it, and looks whether all of it arrived.
     async fn copy(&mut self, content: &[u8]) -> Stats {
+        self.copy_with(content, &Options::default()).await
+    }
+
+    async fn copy_with(&mut self, content: &[u8], options: &Options) -> Stats {
         self.write(content);
-        let stats = self.pair.sync_well(Way::PushSftp, &Options::default()).await.stats;
+        let stats = self.pair.sync_well(Way::PushSftp, options).await.stats;
         self.pair.assert_same(Way::PushSftp);
         assert_eq!(leftovers(&self.pair.target), [""; 0]);
         stats
@@ -56,6 +60,34 @@ async fn over_sftp_a_long_file_sends_only_what_changed_time_and_again() {
     // And cut off.
     content.truncate(9 * MIB + 77);
     assert!(dump.copy(&content).await.literal_bytes < 2 * BLOCK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_sftp_zeros_beside_copied_blocks_are_zeros_also_where_runs_of_them_become_holes() {
+    let mut dump = Dump::new();
+    let manner = Manner { sparse: true, in_place: false };
+    let options = Options { manner, ..Options::default() };
+    let mut content = noise(8 * MIB, 1);
+    dump.copy_with(&content, &options).await;
+    content[3 * MIB..4 * MIB].fill(0);
+    content.resize(9 * MIB, 0);
+    let stats = dump.copy_with(&content, &options).await;
+    assert!(stats.literal_bytes < 3 * MIB as u64, "{}", stats.literal_bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_sftp_a_file_that_was_written_in_place_meanwhile_is_sent_whole() {
+    let mut dump = Dump::new();
+    let mut content = noise(8 * MIB, 1);
+    dump.copy(&content).await;
+    // Size and time stay as they were.
+    content[5 * MIB..][..9].fill(7);
+    dump.version -= 1;
+    let manner = Manner { sparse: false, in_place: true };
+    let options = Options { manner, checksum: true, ..Options::default() };
+    assert_eq!(dump.copy_with(&content, &options).await.literal_bytes, content.len() as u64);
+    content[MIB..][..9].fill(8);
+    assert_eq!(dump.copy(&content).await.literal_bytes, content.len() as u64);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use super::{WRITE_BYTES, corrupt, create, explain};
 use crate::media::sftp::change::Changer;
 use crate::media::sftp::client::Client;
-use crate::media::sftp::holes;
 use crate::media::sftp::meta::{TYPE_FILE, kind, of_file};
 use crate::media::sftp::reply::SftpError;
 use crate::media::sftp::session::Tree;
+use crate::media::sftp::{holes, known};
 use crate::media::temp::TempNames;
 use crate::wire::message::{Ack, FileHead, Manner, Store, Told};
 use crate::wire::path::RelPath;
@@ -232,6 +232,7 @@ impl File<'_> {
     }
 
     async fn open(&self) -> Result<Bytes, Failure> {
+        self.forget().await;
         let path = self.temp_path();
         let open = match self.tree.manner.in_place && self.is_there().await? {
             true => Request::Open { path, flags: open_flags::WRITE, attrs: Attrs::default() },
@@ -240,6 +241,17 @@ impl File<'_> {
         match self.client().handle(open).await {
             Ok(handle) => Ok(handle),
             Err(error) => Err(self.explain(error, "make a file beside it").await),
+        }
+    }
+
+    /// Nothing will be known of its blocks, also if it has the size and time of the old one.
+    async fn forget(&self) {
+        if let Some(known) = self.tree.known.clone()
+            && self.size >= known::FILE_BYTES_MIN
+        {
+            let path = self.path.clone();
+            // What panics there says so itself.
+            let _ = tokio::task::spawn_blocking(move || known.put(&path, None)).await;
         }
     }
 
