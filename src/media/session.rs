@@ -81,22 +81,24 @@ pub(crate) struct Ability {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lanes {
     pub max: usize,
-    /// A lane waits for the way it goes over, so several share the waiting: they are opened as
-    /// soon as there is work for them. Otherwise one more costs as much as it may bring.
-    pub wait: bool,
+    /// So many are opened as soon as there is work for them; further ones only for long work.
+    pub at_once: usize,
 }
 
 /// A question and its answer take less on a short way.
 const NEAR: Duration = Duration::from_millis(10);
+/// Over a short way so many lanes keep both sides busy. They share one connection, which is not
+/// what they wait for; another one costs as much as it may bring.
+pub(super) const LANES_NEAR: usize = 2;
 
 impl Lanes {
-    /// To a machine that takes so many connections. Over a short way a lane never waits, and more
-    /// of them than processors only cost.
+    /// To a machine that takes so many connections. Over a long way each lane waits for it, and all
+    /// share the waiting; over a short one more of them than processors only cost.
     pub fn to(host: &dyn Host, connections: usize) -> Self {
         let near = host.round_trip().is_some_and(|round_trip| round_trip < NEAR);
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         let max = if near { connections.min(processors.max(2)) } else { connections };
-        Lanes { max, wait: !near }
+        Lanes { max, at_once: if near { LANES_NEAR.min(max) } else { max } }
     }
 
     /// Whether what is opened for `host` should be opened early.
@@ -106,7 +108,7 @@ impl Lanes {
 
     /// Within this machine.
     pub fn here(max: usize) -> Self {
-        Lanes { max, wait: true }
+        Lanes { max, at_once: max }
     }
 }
 

@@ -137,7 +137,7 @@ async fn open(
     let mut numbers = 0..lanes.max as u32;
     loop {
         tokio::select! {
-            more = wait_for_work(queue, board, numbers.start, lanes.wait), if !numbers.is_empty() => {
+            more = wait_for_work(queue, board, numbers.start, lanes.at_once), if !numbers.is_empty() => {
                 let Some(number) = numbers.next().filter(|_| more) else { return Ok(()) };
                 opening.push(open_lane(source, target, number));
             }
@@ -172,9 +172,9 @@ async fn open_lane(
 }
 
 /// Waits until there is work for one more lane than `lanes`; `false` if no more comes.
-async fn wait_for_work(queue: &Queue, board: &Board<'_>, lanes: u32, wait: bool) -> bool {
+async fn wait_for_work(queue: &Queue, board: &Board<'_>, lanes: u32, at_once: usize) -> bool {
     let planned = async {
-        if lanes > 0 && !wait {
+        if lanes as usize >= at_once {
             return wait_for_long_work(board).await;
         }
         loop {
@@ -221,7 +221,7 @@ fn lanes(source: &dyn Session, target: &dyn Session) -> Lanes {
         (false, true) => target.lanes,
         (true, true) | (false, false) => Lanes {
             max: source.lanes.max.min(target.lanes.max),
-            wait: source.lanes.wait || target.lanes.wait,
+            at_once: source.lanes.at_once.max(target.lanes.at_once),
         },
     }
 }

@@ -14,8 +14,8 @@ use crate::media::group::{Heading, SHARDS_KEPT_MAX, Scanner, channels};
 use crate::media::listed::Listed;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
-    calls_channel,
+    Ability, Calls, JOBS_AHEAD_MAX, LANES_NEAR, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane,
+    TargetLane, calls_channel,
 };
 use crate::wire::WireError;
 use crate::wire::bounded::Blob;
@@ -84,12 +84,14 @@ impl WayIn {
         self.stream(&*own, lane).await
     }
 
-    /// The first goes over the connection that is there: a small pass needs no other. (What is
-    /// told back is little; a source's content, if nobody took it, would hold up the rest.)
+    /// The first goes over the connection that is there, over a short way the first ones: a small
+    /// pass needs no other. (What is told back is little; a source's content, if nobody took it,
+    /// would hold up the rest.)
     async fn target_lane(&self, lane: u32) -> Result<Stream, MediaError> {
-        match lane {
-            0 => self.stream(&*self.host, lane).await,
-            _ => self.lane(lane).await,
+        let shared = if Lanes::is_far(&*self.host) { 1 } else { LANES_NEAR };
+        match (lane as usize) < shared {
+            true => self.stream(&*self.host, lane).await,
+            false => self.lane(lane).await,
         }
     }
 }
