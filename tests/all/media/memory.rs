@@ -8,12 +8,19 @@ use transhume::media::Options;
 
 use super::fixture::{Pair, Way, deleting};
 use super::tree::fill;
+use crate::harness::process::wait_until;
 
 const WAYS: [Way; 3] = [Way::Local, Way::PushHelper, Way::PullHelper];
 
+/// What lies there when every scan has put its own in place: a pass does not wait for that.
 fn manifests(pair: &Pair) -> Vec<std::path::PathBuf> {
-    let dir = fs::read_dir(pair.manifests.as_ref().unwrap()).unwrap();
-    dir.map(|entry| entry.unwrap().path()).collect()
+    let list = || -> Vec<std::path::PathBuf> {
+        let dir = fs::read_dir(pair.manifests.as_ref().unwrap()).unwrap();
+        dir.map(|entry| entry.unwrap().path()).collect()
+    };
+    let complete = || list().iter().all(|path| path.extension().unwrap() == "manifest");
+    assert!(wait_until(complete), "a manifest was left incomplete: {:?}", list());
+    list()
 }
 
 /// Waits until nothing in the trees changed just now, as it is for most of a tree in real life.

@@ -234,6 +234,8 @@ fn figures(line: &str) -> String {
     const SIZES: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     // Jobs come and go, and rows with them.
     const VOLATILE: [&str; 3] = ["rows", "keys", "key"];
+    // Ids are made of the time, and directories of ids: how many share one differs by the hour.
+    const OF_IDS: [&str; 2] = ["Source directories ", "Other changes "];
     let mut text = String::new();
     let mut rest = line;
     while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
@@ -250,6 +252,7 @@ fn figures(line: &str) -> String {
             unit if TIMES.contains(&unit) => Some(("T", unit)),
             unit if SIZES.contains(&unit) => Some(("SIZE", unit)),
             unit if VOLATILE.contains(&unit) => Some(("N", "")),
+            _ if OF_IDS.iter().any(|name| rest.starts_with(name)) => Some(("N", "")),
             _ => None,
         };
         let before = &rest[..start];
