@@ -2,14 +2,16 @@
 //! deleted, or written over by what is old.
 
 use crate::cli::{Exit, Failure};
-use crate::journal;
+use crate::journal::{self, JournalError};
 use crate::migration::record::Record;
 use crate::migration::state::State;
 use crate::migration::world::World;
 
-/// Refuses once a move has stopped the old server, unless that was undone.
+/// Refuses once a move has stopped the old server, unless that was undone; and where that cannot be
+/// known.
 pub(super) fn refuse(world: &World) -> Result<(), Failure> {
-    let state = records(world).as_deref().and_then(State::fold);
+    let records = records(world).map_err(|error| Failure::new(Exit::Refused, error))?;
+    let state = State::fold(&records);
     let undone = |state: &State| state.ended() && !state.past_no_return;
     match state {
         Some(state) if state.downtime.is_some() && !undone(&state) => {
@@ -23,7 +25,7 @@ pub(super) fn refuse(world: &World) -> Result<(), Failure> {
     }
 }
 
-/// `None` where the journal cannot be read.
-pub(super) fn records(world: &World) -> Option<Vec<Record>> {
-    journal::read(&world.journal_path()).ok()
+/// What was written down of a move; nothing where there was none.
+pub(super) fn records(world: &World) -> Result<Vec<Record>, JournalError> {
+    journal::read(&world.journal_path())
 }

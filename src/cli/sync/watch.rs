@@ -52,7 +52,7 @@ pub(super) async fn run(
 
 /// Returns when a move has begun.
 async fn a_move(world: &World) {
-    let count = || after_move::records(world).map(|records| records.len());
+    let count = || after_move::records(world).ok().map(|records| records.len());
     let before = count();
     while count() == before {
         tokio::time::sleep(LOOK_EVERY).await;

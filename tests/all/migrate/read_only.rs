@@ -151,4 +151,11 @@ fn a_watch_ends_when_a_move_begins_and_nothing_is_copied_after_one() {
         assert!(upload.exists());
     }
     assert_exit(&transhume(&sandbox, &["sync", "--dry-run"]), 0);
+    // Nor where it can no longer be read whether there was one.
+    let journal = sandbox.state_dir().join("journal.jsonl");
+    fs::write(&journal, [&b"torn\n"[..], &fs::read(&journal).unwrap()].concat()).unwrap();
+    let output = transhume(&sandbox, &["sync"]);
+    assert_exit(&output, 4);
+    assert!(told(&output).contains("line 1 of the journal"), "{}", told(&output));
+    assert!(upload.exists());
 }
