@@ -306,22 +306,22 @@ impl<'a> Hands<'a> {
     async fn loaded(&self, load: Loaded) -> Result<Vec<Op>, MediaError> {
         self.answered(load.changes).await?;
         let again = self.moved(load.files).await?;
-        let settled = self.answered(load.settling).await?;
         if again.is_empty() {
+            self.answered(load.settling).await?;
             return Ok(Vec::new());
         }
+        let settling = load.settling.into_iter().flat_map(|(ops, _)| ops).collect();
         let whole = |(file, _)| Transfer { basis: None, ..file };
         let again = again.into_iter().map(whole).collect();
         let load = self.load(Vec::new(), again, Vec::new())?;
         for (file, Failed { failure, .. }) in self.moved(load.files).await? {
             self.failed(file.path, failure)?;
         }
-        Ok(settled)
+        Ok(settling)
     }
 
-    /// Waits for changes and notes those that failed; gives what they were.
-    async fn answered(&self, changes: Answered) -> Result<Vec<Op>, MediaError> {
-        let mut all = Vec::new();
+    /// Waits for changes and notes those that failed.
+    async fn answered(&self, changes: Answered) -> Result<(), MediaError> {
         for (ops, answer) in changes {
             let results = answer.await.map_err(|_| self.target_lost())?;
             if results.len() != ops.len() {
@@ -330,9 +330,8 @@ impl<'a> Hands<'a> {
             for (op, result) in ops.iter().zip(results) {
                 self.note(op, result)?;
             }
-            all.extend(ops);
         }
-        Ok(all)
+        Ok(())
     }
 
     /// Moves files and waits for them.

@@ -19,8 +19,8 @@ use crate::wire::message::Side;
 const KNOWN: ABI = ABI::V6;
 
 /// Confines this thread, and those that it starts from now on, to `root` and to the directory
-/// `manifests`; the files `figures` can still be read. A kernel that cannot leaves things as they are: then the first wall is the only
-/// one, as it is for every other program.
+/// `manifests`; the files `figures` can still be read. A kernel that cannot leaves things as they
+/// are: then the first wall is the only one, as it is for every other program.
 pub(crate) fn confine(root: &Root, side: Side, manifests: Option<&Path>, figures: &[PathBuf]) {
     // Asked now, because the answer depends on files that are out of reach later.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -85,23 +85,18 @@ mod tests {
     use std::fs;
     use std::io::ErrorKind;
 
+    use landlock::RulesetStatus;
+
     use super::*;
 
     /// Whether this kernel has it: the tests say so where it does not.
     fn has_landlock() -> bool {
-        let status = fs::read_to_string("/sys/kernel/security/lsm");
-        let asked = Ruleset::default().handle_access(AccessFs::Execute).and_then(Ruleset::create);
-        status.is_ok_and(|lsm| lsm.contains("landlock")) || asked.is_ok_and(is_enforced)
-    }
-
-    fn is_enforced(rules: RulesetCreated) -> bool {
         // Only the thread that asks is bound by it.
-        std::thread::spawn(move || {
-            let status = rules.restrict_self();
-            status.is_ok_and(|status| status.ruleset == landlock::RulesetStatus::FullyEnforced)
-        })
-        .join()
-        .unwrap_or(false)
+        let asking = std::thread::spawn(|| {
+            let rules = Ruleset::default().handle_access(AccessFs::Execute)?.create()?;
+            rules.restrict_self().map(|status| status.ruleset)
+        });
+        matches!(asking.join(), Ok(Ok(RulesetStatus::FullyEnforced)))
     }
 
     fn inside(side: Side, work: impl FnOnce(&Path, &Path) + Send + 'static) {

@@ -206,7 +206,7 @@ async fn wait_for_long_work(board: &Board<'_>) {
         let before = work(board.done());
         tokio::time::sleep(WATCH).await;
         let done = work(board.done()).saturating_sub(before);
-        // Without anything done there is a wait that another lane would share.
+        // Where nothing is done yet nothing can be said.
         if done > 0 && work(board.rest()) > done.saturating_mul(WATCHES_LEFT_MIN) {
             return;
         }
