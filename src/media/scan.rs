@@ -244,6 +244,13 @@ pub(super) fn open_child(parent: &OwnedFd, name: &Name) -> rustix::io::Result<Ow
     rustix::fs::openat(parent, name.as_bytes(), flags, Mode::empty())
 }
 
+/// A directory that was to be opened, and what it is like.
+pub(super) fn look_into(opened: rustix::io::Result<OwnedFd>) -> Result<(OwnedFd, Stat), Failure> {
+    let fd = opened.map_err(|error| failure("open the directory", error))?;
+    let stat = stat_open(&fd).map_err(|error| failure("look at it", error))?;
+    Ok((fd, stat))
+}
+
 /// A directory that was listed.
 struct Visited {
     directory: Directory,
@@ -260,21 +267,8 @@ fn visit(
     opened: rustix::io::Result<OwnedFd>,
     depth: usize,
 ) -> Visited {
-    let mut directory = Directory {
-        path: path.clone(),
-        meta: None,
-        entries: Vec::new(),
-        leftovers: Vec::new(),
-        problems: Vec::new(),
-    };
-    let status =
-        opened.map_err(|error| failure("open the directory", error)).and_then(
-            |fd| match stat_open(&fd) {
-                Ok(stat) => Ok((fd, stat)),
-                Err(error) => Err(failure("look at it", error)),
-            },
-        );
-    let (fd, stat) = match status {
+    let mut directory = Directory::unread(path.clone());
+    let (fd, stat) = match look_into(opened) {
         Ok(status) => status,
         Err(failure) => {
             directory.problems.push(Problem { path, failure });

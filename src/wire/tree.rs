@@ -148,6 +148,14 @@ pub struct Directory {
     pub problems: Vec<Problem>,
 }
 
+impl Directory {
+    /// One of which nothing is known yet.
+    pub fn unread(path: RelPath) -> Self {
+        let (entries, leftovers, problems) = (Vec::new(), Vec::new(), Vec::new());
+        Directory { path, meta: None, entries, leftovers, problems }
+    }
+}
+
 /// One frame's worth of a [`Directory`]: a wide one takes several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DirectoryPart {

@@ -10,8 +10,10 @@ use rustix::fs::RawDir;
 use super::{Listed, Missing, Visit};
 use crate::media::failure::failure;
 use crate::media::manifest::format::Found;
-use crate::media::root::{Root, StatKind, stat_at, stat_open};
-use crate::media::scan::{KEPT_OPEN_MAX, LIST_BUFFER_BYTES, Scan, list, node, open_child};
+use crate::media::root::{Root, StatKind, stat_at};
+use crate::media::scan::{
+    KEPT_OPEN_MAX, LIST_BUFFER_BYTES, Scan, list, look_into, node, open_child,
+};
 use crate::media::temp;
 use crate::wire::message::Side;
 use crate::wire::names::At;
@@ -63,11 +65,6 @@ struct Walk<'a> {
     listed: &'a Listed,
 }
 
-fn blank(path: RelPath) -> Directory {
-    let (entries, leftovers, problems) = (Vec::new(), Vec::new(), Vec::new());
-    Directory { path, meta: None, entries, leftovers, problems }
-}
-
 impl Walk<'_> {
     fn visit(
         &self,
@@ -88,7 +85,7 @@ impl Walk<'_> {
             Some(fd) => stat_at(fd, name.as_bytes()),
             None => self.root.open_dir(&parent.path).and_then(|fd| stat_at(fd, name.as_bytes())),
         };
-        let mut directory = blank(path);
+        let mut directory = Directory::unread(path);
         match stat {
             Ok(stat) if stat.kind == StatKind::Dir => {
                 directory.meta = Some(self.scan.meta(stat.meta));
@@ -111,13 +108,8 @@ impl Walk<'_> {
         opened: rustix::io::Result<OwnedFd>,
         visit: Visit,
     ) -> (Directory, Option<Level>) {
-        let mut directory = blank(path.clone());
-        let opened = opened.map_err(|error| failure("open the directory", error));
-        let status = opened.and_then(|fd| match stat_open(&fd) {
-            Ok(stat) => Ok((fd, stat)),
-            Err(error) => Err(failure("look at it", error)),
-        });
-        let (fd, stat) = match status {
+        let mut directory = Directory::unread(path.clone());
+        let (fd, stat) = match look_into(opened) {
             Ok(status) => status,
             Err(failure) => {
                 directory.problems.push(Problem { path, failure });

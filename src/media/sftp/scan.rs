@@ -143,16 +143,7 @@ async fn list(
     meta: Option<Meta>,
     visit: Visit,
 ) -> Result<Looked, SftpError> {
-    let mut listed = Looked {
-        directory: Directory {
-            path: path.clone(),
-            meta: None,
-            entries: Vec::new(),
-            leftovers: Vec::new(),
-            problems: Vec::new(),
-        },
-        dirs: Vec::new(),
-    };
+    let mut listed = Looked { directory: Directory::unread(path.clone()), dirs: Vec::new() };
     let meta = match meta {
         Some(meta) => Ok(meta),
         None => tree
