@@ -1,5 +1,6 @@
 //! The file engine: whole passes against real servers, and against peers that misbehave.
 
+mod asker;
 mod cli;
 mod confined;
 mod delta;
@@ -10,6 +11,8 @@ mod fixture;
 mod gentle;
 mod guards;
 mod hostile;
+mod hostile_parts;
+mod liar;
 mod memory;
 mod model;
 mod odd_sftp;

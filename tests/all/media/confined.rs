@@ -2,16 +2,9 @@
 
 use std::process::Stdio;
 
-use futures_util::{SinkExt, StreamExt};
 use tokio::process::Command;
-use tokio_util::codec::{FramedRead, FramedWrite};
-use transhume::wire::hello::Hello;
-use transhume::wire::message::{Manner, Open, Reply, Request, Side};
-use transhume::wire::stream::{FrameQueue, ReplyDecoder};
-use transhume::wire::tree::RunId;
-use transhume::wire::{Blob, Frame, Frames};
 
-use super::fixture::bytes;
+use super::asker::Asker;
 
 /// Threads of `pid` that can gain no rights any more, which is what comes with Landlock.
 fn bound_threads(pid: u32) -> usize {
@@ -35,32 +28,12 @@ async fn the_helper_is_bound_once_it_has_opened_its_root_and_not_before() {
         .spawn()
         .unwrap();
     let pid = helper.id().unwrap();
-    let mut output = FramedWrite::new(helper.stdin.take().unwrap(), Frames);
-    let mut input = FramedRead::new(helper.stdout.take().unwrap(), Frames);
-    output.send(Hello::ours().frame()).await.unwrap();
-    Hello::accept(&input.next().await.unwrap().unwrap()).unwrap();
+    let (stdin, stdout) = (helper.stdin.take().unwrap(), helper.stdout.take().unwrap());
+    let mut asker = Asker::greet(Box::pin(stdin), Box::pin(stdout)).await;
     assert_eq!(bound_threads(pid), 0);
 
     let root = dir.path().join("root");
-    let open = Open {
-        root: Blob(bytes(&root)),
-        side: Side::Target,
-        create: true,
-        run: RunId(1),
-        lane: 0,
-        manner: Manner::default(),
-        gentle: false,
-    };
-    let mut queue = FrameQueue::default();
-    queue.request(Request::Open(open)).unwrap();
-    for frame in queue.take(true) {
-        output.feed(frame).await.unwrap();
-    }
-    SinkExt::<Frame>::flush(&mut output).await.unwrap();
-    let mut opened = false;
-    let frame = input.next().await.unwrap().unwrap();
-    let see = &mut |reply| opened = matches!(reply, Reply::Opened(Ok(_)));
-    ReplyDecoder::default().push(frame, see).unwrap();
-    assert!(opened && root.is_dir());
+    asker.open(&root, true).await;
+    assert!(root.is_dir());
     assert!(bound_threads(pid) > 0);
 }

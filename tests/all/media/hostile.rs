@@ -1,234 +1,40 @@
 //! Peers that lie: nothing is written outside of the root, nothing damaged is published.
 
 use std::os::unix::fs::symlink;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use blake3::hazmat::HasherExt;
 use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
-use tokio::io::{AsyncWriteExt, DuplexStream};
-use tokio_util::codec::{FramedRead, FramedWrite};
 use transhume::event::Recorder;
-use transhume::host::{Address, Command, Ended, Exit, Host, HostError, Process, Stream};
+use transhume::host::{Address, Command, Host, HostError, Process, Stream};
 use transhume::media::{Endpoint, MediaError, Options, Outcome, sync};
-use transhume::wire::hello::Hello;
 use transhume::wire::message::{
-    Ack, Answer, CHUNK_BYTES_MAX, Call, Content, Facts, FileHead, Job, Level, Manner, Op, Open,
-    PART_BYTES, PartHead, Parted, Piece, Reply, Request, Side, Store, Told, Verdict,
+    Ack, Answer, Call, FileHead, Op, Piece, Reply, Request, Store, Told,
 };
-use transhume::wire::stream::{FrameQueue, ReplyDecoder, RequestDecoder};
-use transhume::wire::tree::{
-    Digest, DirectoryPart, Entry, Failure, FailureKind, GroupHead, Meta, Mtime, Node, RunId,
-    ShardHead,
-};
-use transhume::wire::{Blob, Frame, FrameKind, Frames, List, Name, RelPath};
+use transhume::wire::tree::{Digest, DirectoryPart, FailureKind, Meta};
+use transhume::wire::{Blob, Frame, FrameKind, List, Name, RelPath};
 
-use super::fixture::{Near, Pair, WAYS, Way, bytes, deleting, leftovers, when_told};
+use super::asker::ask;
+use super::fixture::{Pair, WAYS, Way, deleting, leftovers, when_told};
+use super::liar::*;
 use super::tree::read;
 
-/// What a lying helper sends for a request.
-enum Say {
-    Reply(Reply),
-    /// A frame as it is.
-    Frame(Frame),
-    Bytes(Vec<u8>),
-    /// The end of the stream.
-    End,
-}
-
-type Saying = fn() -> Vec<Say>;
-type Script = Arc<dyn Fn(&Request) -> Vec<Say> + Send + Sync>;
-
-/// A machine whose helper follows a script.
-#[derive(Clone)]
-struct Liar(Script);
-
-impl std::fmt::Debug for Liar {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Liar")
-    }
-}
-
-#[async_trait]
-impl Host for Liar {
-    fn name(&self) -> &str {
-        "liar.example"
-    }
-
-    async fn spawn(&self, _: &Command) -> Result<Process, HostError> {
-        let (stdin, input) = tokio::io::duplex(64 * 1024);
-        let (output, stdout) = tokio::io::duplex(64 * 1024);
-        let lying = tokio::spawn(lie(self.0.clone(), input, output));
-        Ok(Process::new(Box::pin(stdin), Box::pin(stdout), async move {
-            let _ = lying.await;
-            Ok(Ended { exit: Exit::Code(0), stderr_tail: String::new() })
-        }))
-    }
-
-    async fn connect(&self, _: &Address) -> Result<Stream, HostError> {
-        unreachable!("the file engine forwards nothing")
-    }
-
-    async fn subsystem(&self, _: &str) -> Result<Stream, HostError> {
-        unreachable!("these tests use the helper")
-    }
-
-    async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
-        Ok(Arc::new(self.clone()))
-    }
-}
-
-async fn lie(script: Script, input: DuplexStream, output: DuplexStream) {
-    let mut input = FramedRead::new(input, Frames);
-    let mut output = FramedWrite::new(output, Frames);
-    let _ = output.send(Hello::ours().frame()).await;
-    let mut decoder = RequestDecoder::default();
-    let _ = input.next().await;
-    while let Some(Ok(frame)) = input.next().await {
-        let mut requests = Vec::new();
-        decoder.push(frame, &mut |request| requests.push(request)).unwrap();
-        for say in requests.iter().flat_map(|request| script(request)) {
-            let frames = match say {
-                Say::Reply(reply) => {
-                    let mut queue = FrameQueue::default();
-                    queue.reply(reply).unwrap();
-                    queue.take(true)
-                }
-                Say::Frame(frame) => vec![frame],
-                Say::Bytes(bytes) => {
-                    let _ = output.get_mut().write_all(&bytes).await;
-                    Vec::new()
-                }
-                Say::End => return,
-            };
-            for frame in frames {
-                if output.send(frame).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-fn path(text: &str) -> RelPath {
-    RelPath::new(text.as_bytes()).unwrap()
-}
-
-fn head(first: &str, last: &str) -> Reply {
-    let whole = ShardHead {
-        index: 0,
-        first: path(first),
-        last: path(last),
-        digest: [1; 16],
-        files: 1,
-        dirs: 1,
-        bytes: 1,
-    };
-    Reply::Group(GroupHead { whole, shards: 1 })
-}
-
-/// The one shard of the group that is told in `said`.
-fn shard(said: Vec<Say>) -> Vec<Say> {
-    let shard = |said| match said {
-        Say::Reply(Reply::Group(head)) => Some(Say::Reply(Reply::Shard(head.whole))),
-        Say::Reply(_) | Say::Frame(_) | Say::Bytes(_) | Say::End => None,
-    };
-    said.into_iter().find_map(shard).into_iter().collect()
-}
-
-fn file(name: &str) -> Entry {
-    let meta = Meta { mode: 0o644, ..Meta::default() };
-    Entry {
-        name: Name::new(name.as_bytes()).unwrap(),
-        node: Node::File { size: 4, meta, content: None },
-    }
-}
-
-fn directory(at: &str, entries: Vec<Entry>) -> DirectoryPart {
-    DirectoryPart {
-        path: path(at),
-        meta: Some(Meta { mode: 0o755, ..Meta::default() }),
-        entries: List(entries),
-        leftovers: List::default(),
-        problems: List::default(),
-        last: true,
-    }
-}
-
-fn content(parts: Vec<DirectoryPart>) -> Reply {
-    Reply::Content(Content { index: 0, parts: List(parts), last: true })
-}
-
-/// The frame of `reply` with every `from` in it replaced: what no honest half could encode.
-fn forged(reply: Reply, from: &[u8], to: &[u8]) -> Say {
-    assert_eq!(from.len(), to.len());
-    let mut queue = FrameQueue::default();
-    queue.reply(reply).unwrap();
-    let frame = queue.take(true).remove(0);
-    let mut body = frame.body.to_vec();
-    for at in 0..=body.len() - from.len() {
-        if body[at..].starts_with(from) {
-            body[at..at + to.len()].copy_from_slice(to);
-        }
-    }
-    Say::Frame(Frame::new(frame.kind, body))
-}
-
-/// A source that opens properly; `scan`, `taken` and `read` say what it tells then.
-fn source(
-    scan: impl Fn() -> Vec<Say> + Send + Sync + 'static,
-    taken: impl Fn() -> Vec<Say> + Send + Sync + 'static,
-    read: impl Fn(u64) -> Vec<Say> + Send + Sync + 'static,
-) -> Liar {
-    Liar(Arc::new(move |request| match request {
-        Request::Open(_) => {
-            let facts = Facts { exists: true, privileged: false, path: Blob::default() };
-            vec![Say::Reply(Reply::Opened(Ok(facts)))]
-        }
-        Request::Scan(_) => scan(),
-        Request::Verdict(Verdict { level: Level::Group, .. }) => shard(scan()),
-        Request::Verdict(Verdict { level: Level::Shard, .. }) => taken(),
-        Request::Read(job) => read(job.ticket),
-        Request::Names(_) | Request::Store(_) | Request::Call(_) => Vec::new(),
-    }))
-}
-
-async fn pull(liar: Liar, pair: &Pair) -> Result<Outcome, MediaError> {
+pub async fn pull(liar: Liar, pair: &Pair) -> Result<Outcome, MediaError> {
     let source = Endpoint::helper(Arc::new(liar), Command::new(["helper"]), "/srv", 1);
     let target = Endpoint::local(&pair.target);
     sync(&source, &target, &deleting(), &Recorder::default()).await
 }
 
-fn one_file() -> Vec<Say> {
-    vec![Say::Reply(head("", "")), Say::Reply(Reply::ScanEnd)]
-}
-
-fn piece(ticket: u64, text: &'static str, digest: Digest) -> Vec<Say> {
-    let meta = Meta { mode: 0o644, ..Meta::default() };
-    let content = Bytes::from_static(text.as_bytes());
-    vec![Say::Reply(Reply::Piece(Piece::Whole { ticket, meta, digest, content }))]
-}
-
-fn honest(ticket: u64) -> Vec<Say> {
-    piece(ticket, "text", Digest(*blake3_of(b"text")))
-}
-
-fn blake3_of(bytes: &[u8]) -> Box<[u8; 32]> {
-    Box::new(*blake3::hash(bytes).as_bytes())
-}
-
 /// A target with a file, beside a directory that nobody may touch.
-fn pair() -> Pair {
+pub fn pair() -> Pair {
     let pair = Pair::near();
     pair.target().file("kept", "kept", 0o644);
     std::fs::create_dir(pair.dir.path().join("outside")).unwrap();
     pair
 }
 
-fn untouched(pair: &Pair) {
+pub fn untouched(pair: &Pair) {
     assert_eq!(read(&pair.dir.path().join("outside")).len(), 1);
     let names: Vec<Vec<u8>> = read(&pair.target).into_keys().collect();
     assert_eq!(names, [&b""[..], b"kept"]);
@@ -348,127 +154,6 @@ async fn content_that_is_not_what_its_hash_says_is_not_published() {
     }
 }
 
-/// A source with one file of four parts, all zeros; `lie` may change what it tells of one.
-fn in_parts(lie: impl Fn(u32, &mut PartHead, &mut Digest) + Send + Sync + 'static) -> Liar {
-    const SIZE: u64 = 4 * PART_BYTES;
-    let zeros = vec![0; PART_BYTES as usize];
-    let meta = Meta { mode: 0o644, ..Meta::default() };
-    let large = Entry {
-        name: Name::new(b"large").unwrap(),
-        node: Node::File { size: SIZE, meta, content: None },
-    };
-    Liar(Arc::new(move |request| match request {
-        Request::Open(_) => {
-            let facts = Facts { exists: true, privileged: false, path: Blob::default() };
-            vec![Say::Reply(Reply::Opened(Ok(facts)))]
-        }
-        Request::Scan(_) => one_file(),
-        Request::Verdict(Verdict { level: Level::Group, .. }) => shard(one_file()),
-        Request::Verdict(Verdict { level: Level::Shard, .. }) => {
-            vec![Say::Reply(content(vec![directory("", vec![large.clone()])]))]
-        }
-        Request::Read(Job { ticket, part: Some(index), .. }) => {
-            let (ticket, at) = (*ticket, u64::from(*index) * PART_BYTES);
-            let mut hasher = blake3::Hasher::new();
-            let chaining = hasher.set_input_offset(at).update(&zeros).finalize_non_root();
-            let mut head = PartHead { meta, size: SIZE, inode: 1, changed: (0, 0) };
-            let mut digest = Digest(chaining);
-            lie(*index, &mut head, &mut digest);
-            let chunks = zeros.chunks(CHUNK_BYTES_MAX).map(Bytes::copy_from_slice);
-            let begin = std::iter::once(Piece::Part { ticket, head });
-            let pieces =
-                begin.chain(chunks.map(Piece::Chunk)).chain([Piece::End { ticket, digest }]);
-            pieces.map(|piece| Say::Reply(Reply::Piece(piece))).collect()
-        }
-        // Whole it cannot be had.
-        Request::Read(Job { ticket, .. }) => {
-            let failure = Failure::new(FailureKind::Changed, "no");
-            vec![Say::Reply(Reply::Piece(Piece::Failed { ticket: *ticket, failure }))]
-        }
-        Request::Names(_) | Request::Store(_) | Request::Call(_) => Vec::new(),
-    }))
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn parts_that_do_not_make_one_file_are_not_published() {
-    type Lie = fn(u32, &mut PartHead, &mut Digest);
-    let lies: [(&str, Lie, bool); 6] = [
-        ("the truth", |_, _, _| {}, true),
-        ("a wrong digest", |index, _, digest| digest.0[0] ^= u8::from(index == 2), false),
-        ("another inode", |index, head, _| head.inode += u64::from(index == 3), false),
-        ("another state", |index, head, _| head.changed.1 += u32::from(index == 1), false),
-        ("another size", |_, head, _| head.size = u64::MAX, false),
-        (
-            "the digest of another part",
-            |index, _, digest| {
-                if index == 1 {
-                    let content = vec![0; PART_BYTES as usize];
-                    *digest = Digest(blake3::Hasher::new().update(&content).finalize_non_root());
-                }
-            },
-            false,
-        ),
-    ];
-    for (what, lie, well) in lies {
-        let pair = pair();
-        let source = Endpoint::helper(Arc::new(in_parts(lie)), Command::new(["helper"]), "/srv", 2);
-        let target = Endpoint::local(&pair.target);
-        let monitor = Recorder::default();
-        let outcome = sync(&source, &target, &Options::default(), &monitor).await.unwrap();
-        assert_eq!(outcome.problems_total, u64::from(!well), "{what}: {:?}", outcome.problems);
-        if well {
-            let zeros = vec![0; 4 * PART_BYTES as usize];
-            assert!(std::fs::read(pair.target.join("large")).unwrap() == zeros);
-        } else {
-            untouched(&pair);
-        }
-        assert_eq!(leftovers(&pair.target), [""; 0], "{what}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_helper_writes_parts_nowhere_but_into_its_own_temporary_file() {
-    let pair = pair();
-    let outside = pair.dir.path().join("outside");
-    std::fs::write(outside.join("victim"), "victim").unwrap();
-    let parted = |path, size| Parted { path, size, mtime: Mtime::default() };
-    let part = |ticket, file, index| {
-        let digest = Digest(*blake3_of(b"evil"));
-        let begin = Store::Part { ticket, file, index };
-        [begin, Store::Chunk(Bytes::from_static(b"evil")), Store::End { digest }]
-            .map(Request::Store)
-    };
-    let long = 4 * PART_BYTES;
-    // The names that the temporary files will have.
-    symlink(outside.join("victim"), pair.target.join(partial_name("new", long))).unwrap();
-    let linked = pair.target.join(partial_name("new", long + 1));
-    std::fs::hard_link(outside.join("victim"), linked).unwrap();
-    let meta = Meta { mode: 0o644, ..Meta::default() };
-    let join = Store::Join { ticket: 7, file: parted(path("new"), long + 2), meta };
-    let requests = [
-        part(1, parted(path("new"), long), 0),
-        part(2, parted(path("new"), long + 1), 0),
-        // Behind the end, more than announced, out of the root, of a file too short for parts.
-        part(3, parted(path("new"), long + 2), u32::MAX),
-        part(4, parted(path("new"), long + 3), 4),
-        part(5, parted(RelPath::root(), long), 0),
-        part(6, parted(path("new"), 4), 0),
-    ];
-    let requests = requests.into_iter().flatten().chain([Request::Store(join)]).collect();
-    let replies = ask(&pair.target, requests, 7).await;
-    for reply in &replies {
-        assert!(matches!(reply, Reply::Told(Told::Ack(Ack { result: Err(_), .. }))), "{reply:?}");
-    }
-    assert_eq!(std::fs::read(outside.join("victim")).unwrap(), b"victim");
-    assert!(!pair.target.join("new").exists());
-}
-
-/// The name of the partial file of a file of the time 0.
-fn partial_name(name: &str, bytes: u64) -> String {
-    let state = [&bytes.to_be_bytes()[..], &[0; 12], name.as_bytes()].concat();
-    format!(".transhume-part-{}.0", &blake3::hash(&state).to_hex()[..16])
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_sends_another_file_than_asked_is_not_followed() {
     let pair = pair();
@@ -478,7 +163,6 @@ async fn a_source_that_sends_another_file_than_asked_is_not_followed() {
     untouched(&pair);
 }
 
-/// The honest helper, driven by a coordinator that asks for what it must not do.
 /// A machine whose SFTP server greets and then ends its output, but takes whatever comes.
 #[derive(Debug)]
 struct Mute;
@@ -519,38 +203,6 @@ async fn a_request_to_an_sftp_server_that_says_no_more_is_lost_and_does_not_wait
     let error = ended.expect("the pass ends").unwrap_err();
     assert!(matches!(error, MediaError::Lost { .. }), "{error:?}");
     untouched(&pair);
-}
-
-async fn ask(root: &Path, requests: Vec<Request>, replies: usize) -> Vec<Reply> {
-    let process = Near(None).spawn(&Command::new(["helper"])).await.unwrap();
-    let (stdin, stdout, _ended) = process.split();
-    let mut output = FramedWrite::new(stdin, Frames);
-    let mut input = FramedRead::new(stdout, Frames);
-    output.send(Hello::ours().frame()).await.unwrap();
-    let open = Open {
-        root: Blob(bytes(root)),
-        side: Side::Target,
-        create: false,
-        run: RunId(1),
-        lane: 0,
-        manner: Manner::default(),
-        gentle: false,
-    };
-    let mut queue = FrameQueue::default();
-    queue.request(Request::Open(open)).unwrap();
-    for request in requests {
-        queue.request(request).unwrap();
-    }
-    for frame in queue.take(true) {
-        output.send(frame).await.unwrap();
-    }
-    let (mut decoder, mut all) = (ReplyDecoder::default(), Vec::new());
-    Hello::accept(&input.next().await.unwrap().unwrap()).unwrap();
-    while all.len() < replies + 1 {
-        let frame = input.next().await.unwrap().unwrap();
-        decoder.push(frame, &mut |reply| all.push(reply)).unwrap();
-    }
-    all.split_off(1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
