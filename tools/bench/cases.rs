@@ -98,7 +98,14 @@ impl Bench<'_> {
             fs::create_dir_all(&target).map_err(|error| error.to_string())?;
         }
         let mut command = peer.command(&self.wanted.program, &self.server, &source, &target);
-        let cost = clock::run(&mut command)?;
+        let cost = match self.wanted.timeline {
+            false => clock::run(&mut command)?,
+            true => {
+                let (cost, rates) = clock::timeline(&mut command)?;
+                println!("{} {:?} {rates:?}", peer.name(), cost.wall);
+                cost
+            }
+        };
         if peer.carries() {
             // It carries bytes and nothing else; the comparison is about those.
             dress(&source.join("archive"), &target.join("archive"))?;

@@ -1,7 +1,11 @@
 //! What a command cost: wall time, and processor time of it and of everything it waited for.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// How often the wire is looked at for a timeline.
+const TICK: Duration = Duration::from_millis(200);
 
 /// What /proc counts in, fixed in the kernel's interface.
 const USER_HZ: u64 = 100;
@@ -42,6 +46,29 @@ fn children() -> Duration {
         after.split_whitespace().nth(index).and_then(|text| text.parse::<u64>().ok()).unwrap_or(0)
     };
     Duration::from_millis((ticks(13) + ticks(14)) * 1000 / USER_HZ)
+}
+
+/// What went over the wire while `command` ran, in Mbit/s, one number for each [`TICK`].
+pub fn timeline(command: &mut Command) -> Result<(Cost, Vec<u64>), String> {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            let (mut rates, mut before) = (Vec::new(), device_bytes());
+            let start = Instant::now();
+            while !ended.load(Ordering::Acquire) {
+                let due = TICK * (rates.len() as u32 + 1);
+                std::thread::sleep(due.saturating_sub(start.elapsed()));
+                let now = device_bytes();
+                rates.push((now - before) * 8 / TICK.as_micros() as u64);
+                before = now;
+            }
+            rates
+        });
+        let cost = run(command);
+        ended.store(true, Ordering::Release);
+        let rates = watch.join().map_err(|_| "the wire's watch failed".to_owned())?;
+        Ok((cost?, rates))
+    })
 }
 
 /// Bytes over all devices of this network namespace. What loopback sends it also receives.

@@ -39,7 +39,8 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: bench_peers [--program FILE] [--dir DIR] [--runs N] [--scale X] [--csv FILE]
-                   [--wan RTT_MS,MBIT[,BUFFER_MS[,LOSS_PERCENT]]] [--only TOOL,…] [CASE …]
+                   [--wan RTT_MS,MBIT[,BUFFER_MS[,LOSS_PERCENT]]] [--only TOOL,…]
+                   [--timeline] [CASE …]
 
 cases: first    first copy of 12,000 small files in 44,000 directories
        idle     a pass with nothing to do over 200,000 files in 580,000 directories
@@ -49,7 +50,8 @@ cases: first    first copy of 12,000 small files in 44,000 directories
 Without a case: first, delta, bulk. `--scale 0.1` takes a tenth of everything. With --wan all tools
 copy over a link like that of tools/wanlink, which takes root, and 8 plain TCP streams show in
 `bulk` what the link gives; OpenSSH's client with `cat` at its far end shows there in any case.
-`--only helper,rsync` leaves the others out.";
+`--only helper,rsync` leaves the others out. `--timeline` tells what each run had on the wire, in
+Mbit/s, every 200 ms.";
 
 /// Runs this program as the sender of plain streams: address, file, path at the far end.
 const STREAMS: &str = "--send-streams";
@@ -65,6 +67,7 @@ pub struct Wanted {
     wan: Option<wan::line::Spec>,
     /// Parts of the names of the tools that are wanted; all if there are none.
     only: Vec<String>,
+    timeline: bool,
     cases: Vec<String>,
 }
 
@@ -113,6 +116,7 @@ fn parse(words: Vec<String>) -> Option<Wanted> {
         csv: None,
         wan: None,
         only: Vec::new(),
+        timeline: false,
         cases: Vec::new(),
     };
     let mut words = words.into_iter();
@@ -124,6 +128,7 @@ fn parse(words: Vec<String>) -> Option<Wanted> {
             "--scale" => wanted.scale = words.next()?.parse().ok().filter(|x| *x > 0.0)?,
             "--csv" => wanted.csv = Some(words.next()?.into()),
             "--wan" => wanted.wan = Some(server::spec(&words.next()?)?),
+            "--timeline" => wanted.timeline = true,
             "--only" => wanted.only = words.next()?.split(',').map(str::to_owned).collect(),
             name if cases::NAMES.contains(&name) => wanted.cases.push(word),
             _ => return None,
