@@ -13,7 +13,8 @@ use crate::wire::message::{Level, Verdict};
 use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, GroupHead, ShardHead};
 
-/// A group ends after a shard whose last path hashes to 0 in this many.
+/// A group ends after a shard whose last path hashes to 0 in this many. The first groups also end
+/// after 1 shard, 2, 4 and so on, so that there is something to do long before a group is full.
 const GROUP_DIRS_MEAN: u64 = if cfg!(test) { 8 } else { 128 * DIRS_MEAN };
 /// It also ends when it holds so many shards or entries.
 pub(crate) const GROUP_SHARDS_MAX: usize = if cfg!(test) { 4 } else { 512 };
@@ -52,8 +53,9 @@ pub(crate) struct ScannerEnds {
 
 /// A scanner and the other ends of its channels.
 pub(crate) fn channels() -> (Scanner, ScannerEnds) {
-    // Room for the heads of all groups and shards without a verdict, and the end.
-    let (head_sender, heads) = mpsc::channel(2 * SHARDS_KEPT_MAX + 1);
+    // Room for the heads of all groups and shards without a verdict, for what is told at once, and
+    // for the end.
+    let (head_sender, heads) = mpsc::channel(2 * SHARDS_KEPT_MAX + 3);
     let (verdicts, verdict_receiver) = mpsc::channel(2 * SHARDS_KEPT_MAX);
     // Room for all that can be asked for: a scan that waited for its reader would hold up the other
     // channels of its connection, and with them the answers that the reader waits for.
@@ -61,6 +63,14 @@ pub(crate) fn channels() -> (Scanner, ScannerEnds) {
     let ends =
         ScannerEnds { heads: head_sender, verdicts: verdict_receiver, contents: content_sender };
     (Scanner { heads, verdicts, contents }, ends)
+}
+
+/// A group that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub head: GroupHead,
+    /// All of it, if it [is told at once](GroupHead::is_told_at_once).
+    pub told: Option<Shard>,
 }
 
 /// Groups shards and keeps them until their verdict comes.
@@ -102,24 +112,29 @@ impl Keeper {
         self.groups.is_empty() && self.shards.is_empty()
     }
 
-    /// Takes the next shard; gives the head of the group that it ends, if it ends one.
-    pub fn push(&mut self, shard: Shard) -> Option<GroupHead> {
+    /// Takes the next shard; gives the group that it ends, if it ends one.
+    pub fn push(&mut self, shard: Shard) -> Option<Ended> {
         self.gathered_entries += entries(&shard.head);
         let ends = hash(&shard.head.last).is_multiple_of(GROUP_DIRS_MEAN)
             || self.gathered_entries >= GROUP_ENTRIES_MAX
-            || self.gathered.len() + 1 >= GROUP_SHARDS_MAX;
+            || self.gathered.len() + 1 >= shards_max(self.index);
         self.gathered.push(shard);
         if ends { self.end() } else { None }
     }
 
-    /// The head of the last group, if anything is left.
-    pub fn end(&mut self) -> Option<GroupHead> {
+    /// The last group, if anything is left.
+    pub fn end(&mut self) -> Option<Ended> {
         let head = group_head(self.index, &self.gathered)?;
         self.index += 1;
-        self.shard_count += self.gathered.len();
-        self.entries += std::mem::take(&mut self.gathered_entries);
-        self.groups.push_back((head.whole.index, std::mem::take(&mut self.gathered)));
-        Some(head)
+        let entries = std::mem::take(&mut self.gathered_entries);
+        let mut shards = std::mem::take(&mut self.gathered);
+        if head.is_told_at_once() {
+            return Some(Ended { head, told: shards.pop() });
+        }
+        self.shard_count += shards.len();
+        self.entries += entries;
+        self.groups.push_back((head.whole.index, shards));
+        Some(Ended { head, told: None })
     }
 
     /// Forgets what comes before what was judged, and that too; or gives what is wanted of it.
@@ -159,6 +174,12 @@ impl Keeper {
     }
 }
 
+fn shards_max(index: u64) -> usize {
+    1_usize
+        .checked_shl(index.min(63) as u32)
+        .map_or(GROUP_SHARDS_MAX, |max| max.min(GROUP_SHARDS_MAX))
+}
+
 fn group_head(index: u64, shards: &[Shard]) -> Option<GroupHead> {
     let (first, last): (&RelPath, _) = (&shards.first()?.head.first, &shards.last()?.head.last);
     let mut hasher = blake3::Hasher::new();
@@ -182,31 +203,39 @@ pub(crate) async fn hold(mut shards: mpsc::Receiver<Option<Shard>>, ends: Scanne
     let mut keeper = Keeper::default();
     let mut scanning = true;
     loop {
-        let mut told = Vec::new();
+        let (mut told, mut content) = (Vec::new(), None);
         tokio::select! {
-            shard = shards.recv(), if scanning && keeper.has_room() => match shard {
-                Some(Some(shard)) => told.extend(keeper.push(shard).map(Heading::Group)),
-                Some(None) => {
-                    scanning = false;
-                    told.extend(keeper.end().map(Heading::Group));
+            shard = shards.recv(), if scanning && keeper.has_room() => {
+                // Without its end the walk has failed; closing the channels tells that on.
+                let Some(shard) = shard else { return };
+                scanning = shard.is_some();
+                let ended = match shard {
+                    Some(shard) => keeper.push(shard),
+                    None => keeper.end(),
+                };
+                if let Some(Ended { head, told: shard }) = ended {
+                    told.push(Heading::Group(head));
+                    told.extend(shard.as_ref().map(|shard| Heading::Shard(shard.head.clone())));
+                    content = shard.map(|shard| shard.dirs);
+                }
+                if !scanning {
                     told.push(Heading::End);
                 }
-                // Without its end the walk has failed; closing the channels tells that on.
-                None => return,
             },
             verdict = verdicts.recv(), if !keeper.is_empty() => {
                 let Some(verdict) = verdict else { return };
                 match keeper.judge(verdict) {
                     Judged::Nothing => {}
                     Judged::Open(heads) => told.extend(heads.into_iter().map(Heading::Shard)),
-                    Judged::Content(_, dirs) => {
-                        if contents.send(dirs.into_vec()).await.is_err() {
-                            return;
-                        }
-                    }
+                    Judged::Content(_, dirs) => content = Some(dirs),
                 }
             }
             else => return,
+        }
+        if let Some(dirs) = content
+            && contents.send(dirs.into_vec()).await.is_err()
+        {
+            return;
         }
         for told in told {
             if heads.send(told).await.is_err() {
@@ -234,9 +263,9 @@ impl Held {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Takes a shard, or the end, when there is room; gives the head of a group that it ends, or
-    /// `Err` if nobody wants one any more. Blocks.
-    pub fn keep(&self, shard: Option<Shard>) -> Result<Option<GroupHead>, ()> {
+    /// Takes a shard, or the end, when there is room; gives a group that it ends, or `Err` if nobody
+    /// wants one any more. Blocks.
+    pub fn keep(&self, shard: Option<Shard>) -> Result<Option<Ended>, ()> {
         let mut state = self.state();
         while !state.keeper.has_room() && !state.closed {
             state = self.moved.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -288,7 +317,7 @@ mod tests {
         let mut keeper = Keeper::default();
         let mut heads: Vec<_> = shards.filter_map(|shard| keeper.push(shard)).collect();
         heads.extend(keeper.end());
-        heads.into_iter().map(|head| (head.whole.first, head.whole.digest)).collect()
+        heads.into_iter().map(|Ended { head, .. }| (head.whole.first, head.whole.digest)).collect()
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::wire::path::RelPath;
 use crate::wire::tree::{Directory, Failure, FailureKind, Node, Problem, ShardHead};
 
 /// Batches under way at once.
-const BATCHES_MAX: usize = 8;
+const BATCHES_MAX: usize = 24;
 /// What waits for the end of the pass because something is in its way, at most.
 const CONFLICTS_MAX: usize = 100_000;
 

@@ -5,7 +5,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use super::{Frame, FrameKind, WireError};
 
 /// Raised by every change that an older half would misunderstand.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 const MAGIC: &[u8; 8] = b"transhme";
 
 /// What a half says about itself. `caps` are bits for what may be used beyond the version; an
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(Hello::accept(&Hello::ours().frame()).unwrap(), Hello::ours());
         let newer = Hello { version: VERSION + 1, caps: 7 };
         let error = Hello::accept(&newer.frame()).unwrap_err();
-        assert_eq!(error.to_string(), "it speaks protocol version 7, this one speaks 6");
+        assert_eq!(error.to_string(), "it speaks protocol version 8, this one speaks 7");
     }
 
     #[test]

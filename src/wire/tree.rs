@@ -191,6 +191,16 @@ pub struct GroupHead {
     pub shards: u32,
 }
 
+impl GroupHead {
+    /// Whether its shard and that one's content follow unasked: a tree that is hardly there. Most
+    /// targets of a first copy are that, which then need not be asked twice.
+    pub fn is_told_at_once(&self) -> bool {
+        const FILES_MAX: u64 = 16;
+        let ShardHead { index, files, dirs, .. } = self.whole;
+        index == 0 && self.shards == 1 && dirs == 1 && files <= FILES_MAX
+    }
+}
+
 /// Something about one path that went wrong and stops nothing else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {

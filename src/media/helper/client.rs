@@ -53,7 +53,9 @@ impl Helper {
                 let way = way.clone();
                 tokio::spawn(async move { way.target_lane(lane).await })
             };
-            Ahead::new(lanes.map(open).collect())
+            let calls = way.clone();
+            let calls = tokio::spawn(async move { calls.stream(&*calls.host, CALLS_LANE).await });
+            Ahead::new(lanes.map(open).collect(), calls)
         } else {
             Ahead::default()
         };
@@ -233,7 +235,7 @@ impl Session for Helper {
     }
 
     async fn target_lane(&self, lane: u32) -> Result<TargetLane, MediaError> {
-        let stream = match self.ahead.take(lane).await {
+        let stream = match self.ahead.lane(lane).await {
             Some(stream) => stream,
             None => self.way.target_lane(lane).await?,
         };
@@ -243,13 +245,22 @@ impl Session for Helper {
         Ok(TargetLane { pieces, told })
     }
 
-    /// The stream comes up with the first call: most passes need none.
+    /// If none was opened ahead, the stream comes up with the first call: most passes need none.
     async fn calls(&self) -> Result<Calls, MediaError> {
         let (calls, mut waiting) = calls_channel();
         let way = self.way.clone();
+        let ahead = self.ahead.calls();
         self.way.link.tasks.spawn(async move {
             let Some(first) = waiting.recv().await else { return };
-            let stream = match way.stream(&*way.host, CALLS_LANE).await {
+            let opened = match ahead {
+                Some(opening) => opening.await.ok().and_then(Result::ok),
+                None => None,
+            };
+            let opened = match opened {
+                Some(stream) => Ok(stream),
+                None => way.stream(&*way.host, CALLS_LANE).await,
+            };
+            let stream = match opened {
                 Ok(stream) => stream,
                 // Whoever calls sees the channel closed, and asks why.
                 Err(error) => return way.link.fail(error),

@@ -17,12 +17,13 @@ use crate::media::apply::Changer;
 use crate::media::confine::confine;
 use crate::media::cut::cut;
 use crate::media::gentle;
-use crate::media::group::{Held, Judged};
+use crate::media::group::{Ended, Held, Judged};
 use crate::media::listed::Listed;
 use crate::media::read;
 use crate::media::root::{Dirs, native};
 use crate::media::session::local::{Tree, missing};
 use crate::media::session::{JOBS_AHEAD_MAX, PIECES_AHEAD_MAX};
+use crate::media::shard::Shard;
 use crate::media::store::Storer;
 use crate::media::temp::TempNames;
 use crate::wire::hello::Hello;
@@ -224,8 +225,9 @@ impl<W: Write + Send + 'static> Server<W> {
             cut(&tree.root, &Arc::new(scan), memory.as_ref(), |shard| {
                 let end = shard.is_none().then_some(Reply::ScanEnd);
                 // Kept before it is told: the verdict may be fast.
-                let Ok(group) = kept.keep(shard) else { return false };
-                let told: Vec<Reply> = group.map(Reply::Group).into_iter().chain(end).collect();
+                let Ok(ended) = kept.keep(shard) else { return false };
+                let told: Vec<Reply> =
+                    ended.map_or_else(Vec::new, group).into_iter().chain(end).collect();
                 told.is_empty() || replies.add(told).and_then(|()| replies.flush()).is_ok()
             });
         };
@@ -301,6 +303,17 @@ impl<W: Write + Send + 'static> Server<W> {
         served?;
         self.replies.flush()
     }
+}
+
+/// What is told of a group before anybody asks.
+fn group(Ended { head, told }: Ended) -> Vec<Reply> {
+    let mut replies = vec![Reply::Group(head)];
+    if let Some(Shard { head, dirs }) = told {
+        let portions = content::split(head.index, dirs.into_vec());
+        replies.push(Reply::Shard(head));
+        replies.extend(portions.into_iter().map(Reply::Content));
+    }
+    replies
 }
 
 fn fatal(text: String) -> Reply {

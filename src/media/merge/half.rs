@@ -24,6 +24,8 @@ pub(super) struct Half {
     slots: VecDeque<Slot>,
     /// How many slots have their verdict: always the first ones.
     decided: usize,
+    /// The first shard comes with its content, unasked.
+    told_at_once: bool,
     ended: bool,
     /// The last path of the latest group.
     reached: Option<RelPath>,
@@ -74,6 +76,7 @@ impl Half {
             opened: VecDeque::new(),
             slots: VecDeque::new(),
             decided: 0,
+            told_at_once: false,
             ended: false,
             reached: None,
             shard_count: 0,
@@ -100,13 +103,18 @@ impl Half {
         if self.shard_count >= SHARDS_AHEAD_MAX || self.entries >= ENTRIES_AHEAD_MAX {
             return Ok(false);
         }
-        let Some(GroupHead { whole, shards }) = self.groups.pop_front() else { return Ok(false) };
-        self.verdict(Level::Group, whole.index, true)?;
+        let Some(head) = self.groups.pop_front() else { return Ok(false) };
+        self.verdict(Level::Group, head.whole.index, true)?;
+        self.opening(head);
+        Ok(true)
+    }
+
+    /// The shards of a group are to come.
+    fn opening(&mut self, GroupHead { whole, shards }: GroupHead) {
         self.shard_count += shards as usize;
         self.entries = self.entries.saturating_add(entries(&whole));
         let ShardHead { first: from, last, .. } = whole;
         self.opened.push_back(Opened { missing: shards, from, whole: true, last });
-        Ok(true)
     }
 
     pub fn drop_group(&mut self) -> Result<Option<ShardHead>, MergeError> {
@@ -237,8 +245,12 @@ impl Half {
         if self.ended || !follows || !sound || whole.last < whole.first {
             return Err(MergeError::Disorder(self.side));
         }
+        self.told_at_once = self.reached.is_none() && head.is_told_at_once();
         self.reached = Some(whole.last.clone());
-        self.groups.push_back(head);
+        match self.told_at_once {
+            true => self.opening(head),
+            false => self.groups.push_back(head),
+        }
         Ok(())
     }
 
@@ -263,6 +275,9 @@ impl Half {
             opened.from = head.last.clone();
         }
         self.slots.push_back(Slot { head, content: None });
+        if std::mem::take(&mut self.told_at_once) {
+            self.decided += 1;
+        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::media::group::{Heading, channels, hold};
+use crate::media::group::{self, Heading, channels, hold};
 use crate::media::shard::Cutter;
 use crate::wire::path::RelPath;
 use crate::wire::tree::{GroupHead, Meta, MetaRule, OwnerRule};
@@ -168,4 +168,25 @@ async fn a_walk_that_goes_back_is_refused() {
     let target = Tree::from([(String::new(), 0)]);
     let mut merge = Merge::new(scanner_of_source, scanner(Side::Target, &target));
     assert_eq!(merge.next().await.unwrap_err(), MergeError::Disorder(Side::Source));
+}
+
+/// Most targets of a first copy are empty: over a long way each question would be paid for.
+#[tokio::test]
+async fn a_tree_that_is_hardly_there_need_not_be_asked() {
+    let (target, ends) = channels();
+    let (sender, shards) = mpsc::channel(2);
+    let mut cutter = Cutter::new(Side::Target, RULE);
+    assert!(cutter.push(directory("", 0)).is_none());
+    sender.send(cutter.end()).await.unwrap();
+    sender.send(None).await.unwrap();
+    let group::ScannerEnds { heads, verdicts, contents } = ends;
+    let (_asked, unasked) = mpsc::channel(1);
+    tokio::spawn(hold(shards, group::ScannerEnds { heads, verdicts: unasked, contents }));
+    let source = Tree::from([(String::new(), 1), ("a".into(), 0)]);
+    let mut merge = Merge::new(scanner(Side::Source, &source), target);
+    let first = merge.next().await.unwrap();
+    assert!(matches!(&first, Some(Pair::Both(source, _)) if source.path.is_root()), "{first:?}");
+    assert!(matches!(merge.next().await.unwrap(), Some(Pair::Source(_))));
+    assert!(merge.next().await.unwrap().is_none());
+    drop(verdicts);
 }

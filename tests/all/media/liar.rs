@@ -109,7 +109,8 @@ pub fn head(first: &str, last: &str) -> Reply {
         last: path(last),
         digest: [1; 16],
         files: 1,
-        dirs: 1,
+        // Of one with a single directory the content would be expected unasked.
+        dirs: 2,
         bytes: 1,
     };
     Reply::Group(GroupHead { whole, shards: 1 })
