@@ -22,16 +22,22 @@ use crate::wire::sftp::{
     Attrs, NameEntry, Request, Response, VERSION, init, read_version, split_packet,
 };
 
-/// A stock server that is sent more than this ahead begins to slow down, and with some times more to
-/// a crawl.
-const OUTSTANDING_BYTES: usize = 1 << 20;
+/// What a server may be sent ahead of its answers.
+#[derive(Clone, Copy)]
+struct Outstanding {
+    bytes: usize,
+    requests: usize,
+}
+
+/// A stock server that is sent more bytes ahead begins to slow down, and with some times more to a
+/// crawl.
+const OUTSTANDING: Outstanding = Outstanding { bytes: 1 << 20, requests: 2000 };
 /// Over a short way less is enough; over a long one much of it is not there yet, and an SSH channel
 /// takes no more than this.
-const OUTSTANDING_BYTES_NEAR: usize = 512 << 10;
-const OUTSTANDING_BYTES_FAR: usize = 2 << 20;
+const OUTSTANDING_NEAR: Outstanding = Outstanding { bytes: 512 << 10, requests: 1000 };
+const OUTSTANDING_FAR: Outstanding = Outstanding { bytes: 2 << 20, requests: 4000 };
 const NEAR: Duration = Duration::from_millis(10);
 const FAR: Duration = Duration::from_millis(60);
-const OUTSTANDING_REQUESTS_MAX: usize = 1000;
 /// Whoever waits for room is woken when so much of it is used, in percent: not for every reply.
 const REFILLED_AT_PERCENT: usize = 75;
 /// How long the server may leave all requests unanswered.
@@ -65,7 +71,7 @@ pub(super) struct State {
     pub out: BytesMut,
     /// The handles that the server is going to give, if it is known to be one that can be foretold.
     handles: Option<Handles>,
-    bytes_max: usize,
+    max: Outstanding,
     room: Vec<Waker>,
     pub closing: bool,
     lost: bool,
@@ -79,8 +85,8 @@ impl Shared {
 
 impl State {
     fn has_room(&self, percent: usize) -> bool {
-        self.table.waiting_bytes() * 100 < self.bytes_max * percent
-            && self.table.waiting_requests() * 100 < OUTSTANDING_REQUESTS_MAX * percent
+        self.table.waiting_bytes() * 100 < self.max.bytes * percent
+            && self.table.waiting_requests() * 100 < self.max.requests * percent
     }
 
     /// Whoever waits for room, once there is some.
@@ -124,10 +130,10 @@ impl Client {
             table: Table::new(),
             out: BytesMut::new(),
             handles: None,
-            bytes_max: match round_trip {
-                Some(round_trip) if round_trip >= FAR => OUTSTANDING_BYTES_FAR,
-                Some(round_trip) if round_trip < NEAR => OUTSTANDING_BYTES_NEAR,
-                Some(_) | None => OUTSTANDING_BYTES,
+            max: match round_trip {
+                Some(round_trip) if round_trip >= FAR => OUTSTANDING_FAR,
+                Some(round_trip) if round_trip < NEAR => OUTSTANDING_NEAR,
+                Some(_) | None => OUTSTANDING,
             },
             room: Vec::new(),
             closing: false,
