@@ -1,5 +1,6 @@
 //! The database engine on real clusters.
 
+mod content;
 mod copy;
 mod differences;
 mod faults;
