@@ -5,7 +5,9 @@
 //! the rows are counted only: the restore made them anew, and a query need not give the same twice.
 //! Nothing else is left out.
 
+mod amcheck;
 mod catalog;
+mod collations;
 mod difference;
 mod expression;
 mod narrow;
@@ -25,6 +27,7 @@ use super::session::{self, Access};
 use super::stream::Snapshot;
 use super::{DatabaseError, Server};
 
+pub use amcheck::{Checked, amcheck};
 pub use catalog::Kind;
 pub use difference::{Difference, Keys};
 pub use sequences::Position;
@@ -48,6 +51,10 @@ pub enum Depth {
     Content,
 }
 
+/// What helps against the warnings of a comparison.
+pub const COLLATION_REMEDY: &str = "on the target: REINDEX what uses it, then ALTER DATABASE or \
+                                    COLLATION … REFRESH VERSION";
+
 /// More connections are not taken unless they are asked for.
 pub const JOBS_MAX: usize = 4;
 
@@ -63,6 +70,8 @@ pub struct Comparison {
     pub tables_hashed: u64,
     pub sequences: u64,
     pub differences: Vec<Difference>,
+    /// What may become a trouble, though both are the same.
+    pub warnings: Vec<String>,
 }
 
 impl Comparison {
@@ -107,6 +116,8 @@ pub async fn compare(
     catalog::compare(&sessions.0, &sessions.1, &mut comparison).await?;
     let start = snapshot.map(Snapshot::sequences);
     sequences::compare(&sessions.0, &sessions.1, start, &mut comparison).await?;
+    comparison.warnings = collations::warnings(&sessions.1).await?;
+    drop(sessions);
     rows::compare(source, target, snapshot, options, monitor, &mut comparison).await?;
     Ok(comparison)
 }

@@ -106,27 +106,23 @@ async fn rows(session: &Session, sql: &str) -> Result<Hashes, DatabaseError> {
 
 fn sorted(source: Hashes, mut target: Hashes) -> Keys {
     let mut found = Keys::default();
-    let mut left = KEYS_MAX;
-    let mut tell = |list: &mut Vec<String>, key: &str| {
-        if left == 0 {
-            return false;
-        }
-        left -= 1;
-        list.push(shown(key));
-        true
-    };
-    let mut all = true;
     for (key, hashes) in source {
         match target.remove(&key) {
-            None => all &= tell(&mut found.missing, &key),
+            None => found.missing.push(key),
             Some(here) if here == hashes => {}
-            Some(_) => all &= tell(&mut found.changed, &key),
+            Some(_) => found.changed.push(key),
         }
     }
-    for key in target.keys() {
-        all &= tell(&mut found.extra, key);
+    found.extra.extend(target.into_keys());
+    let mut left = KEYS_MAX;
+    for keys in [&mut found.missing, &mut found.extra, &mut found.changed] {
+        // Numbers by their size.
+        keys.sort_by_key(|key| (key.len(), key.clone()));
+        found.more |= keys.len() > left;
+        keys.truncate(left);
+        left -= keys.len();
+        keys.iter_mut().for_each(|key| *key = shown(key));
     }
-    found.more = !all;
     found
 }
 
