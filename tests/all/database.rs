@@ -4,9 +4,11 @@ mod content;
 mod copy;
 mod differences;
 mod faults;
+mod generated;
 mod helped;
 mod kinds;
 mod refusals;
+mod risks;
 mod verb;
 
 use std::collections::BTreeMap;

@@ -72,11 +72,11 @@ async fn indexes(session: &Session) -> Result<Vec<Index>, DatabaseError> {
     let action = "list the indexes";
     let sql = format!(
         "SELECT i.oid, format('%I.%I', n.nspname, i.relname)
-         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid
+         FROM pg_index k JOIN pg_class i ON i.oid = k.indexrelid
          JOIN pg_namespace n ON n.oid = i.relnamespace JOIN pg_am a ON a.oid = i.relam
          WHERE a.amname = 'btree' AND i.relkind = 'i' AND i.relpersistence <> 't'
-           AND x.indisvalid AND x.indisready AND {} ORDER BY 2",
-        ours("x.indrelid", "pg_class")
+           AND k.indisvalid AND k.indisready AND {} ORDER BY 2",
+        ours("k.indrelid", "pg_class")
     );
     let rows = session.rows(action, &sql, &[]).await?;
     rows.iter()
