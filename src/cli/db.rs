@@ -9,7 +9,7 @@ use crate::database::compare::{self, Depth};
 use crate::database::preflight::TARGET;
 use crate::database::stream::Compression;
 use crate::database::target::{self, Destination};
-use crate::database::{self, DatabaseError, Server, Transferred};
+use crate::database::{self, DatabaseError, Looking, Server, Transferred};
 use crate::event::{Event, Finding, Level, Monitor};
 use crate::units::{Bytes, duration};
 
@@ -135,7 +135,7 @@ async fn copy(
 ) -> Result<Exit, Failure> {
     let ends = ends::connect(arguments, &*display.monitor()).await?;
     let Ends { source, destination, .. } = &ends;
-    let warned = look(source, destination, common, display).await?;
+    let warned = look(source, destination, arguments.jobs, common, display).await?;
     if arguments.dry_run {
         return Ok(if warned { Exit::Problems } else { Exit::Done });
     }
@@ -163,11 +163,12 @@ async fn copy(
 async fn look(
     source: &Server,
     destination: &Destination,
+    jobs: usize,
     common: &Common,
     display: &Display,
 ) -> Result<bool, Failure> {
-    let findings =
-        database::check(source, destination, LOOKED_AT_BYTES_MAX).await.map_err(failure)?;
+    let looking = Looking { table_bytes_max: LOOKED_AT_BYTES_MAX, jobs };
+    let findings = database::check_for(source, destination, looking).await.map_err(failure)?;
     let worth_telling =
         |finding: &&Finding| finding.level > Level::Ok || common.verbose > 0 || common.json;
     for finding in findings.iter().filter(worth_telling) {

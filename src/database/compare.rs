@@ -30,6 +30,7 @@ use super::{DatabaseError, Server};
 pub use amcheck::{Checked, amcheck};
 pub use catalog::Kind;
 pub use difference::{Difference, Keys};
+pub use expression::Way;
 pub use sequences::Position;
 
 /// How to compare.
@@ -39,6 +40,8 @@ pub struct Options {
     /// [`JOBS_MAX`].
     pub jobs: usize,
     pub depth: Depth,
+    /// How rows are hashed: the cheapest way in which both servers agree, unless it is named.
+    pub way: Option<Way>,
 }
 
 /// How closely rows are looked at.

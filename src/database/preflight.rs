@@ -38,6 +38,8 @@ pub struct Facts {
     pub may_replace: bool,
     /// The owner may be created.
     pub may_create_role: bool,
+    /// How many the copy is to do at the same time; 0 for one for each core.
+    pub jobs: usize,
 }
 
 /// The subject of findings about the database to be written.

@@ -11,7 +11,7 @@ use super::super::quote::ident;
 
 /// How a row becomes 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub enum Way {
     /// `hash_record_extended`, the cheapest: PostgreSQL 14 and newer.
     Record,
     /// The hash of the binary form: PostgreSQL 11 and newer.

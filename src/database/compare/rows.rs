@@ -32,7 +32,10 @@ pub(super) async fn compare(
     let target = Side { server: target, snapshot: None };
     let sessions = tokio::try_join!(source.session(), target.session())?;
     let pairs = pairs(relations(&sessions.0).await?, relations(&sessions.1).await?);
-    let way = way(&sessions.0, &sessions.1).await?;
+    let way = match options.way {
+        Some(way) => way,
+        None => way(&sessions.0, &sessions.1).await?,
+    };
     let (there, here): (Vec<Relation>, Vec<Relation>) = pairs.into_iter().unzip();
     let questions: Vec<Question> = there
         .iter()

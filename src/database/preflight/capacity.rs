@@ -1,20 +1,23 @@
 //! Whether there is room: connections, locks that may be waited for, disk.
 
+use super::super::compare::JOBS_MAX;
 use super::super::target::Existing;
 use super::Facts;
 use crate::event::Finding;
 use crate::units::Bytes;
 
-/// Connections that a copy and its comparison take on each side.
-const CONNECTIONS_WANTED: i64 = 6;
+/// Connections of a copy and its comparison on each side, apart from one for each job.
+const CONNECTIONS_BESIDE: i64 = 2;
 
 pub(super) fn connections(facts: &Facts, found: &mut Vec<Finding>) {
+    let jobs = if facts.jobs == 0 { JOBS_MAX } else { facts.jobs };
+    let wanted = i64::try_from(jobs).unwrap_or(i64::MAX).saturating_add(CONNECTIONS_BESIDE);
     for (side, server) in [("source", &facts.source), ("target", &facts.target)] {
-        if server.free_connections < CONNECTIONS_WANTED {
+        if server.free_connections < wanted {
             found.push(Finding::warning(
                 "connections",
                 format!(
-                    "the {side} has {} free, the copy takes up to {CONNECTIONS_WANTED}",
+                    "the {side} has {} free, the copy takes up to {wanted}",
                     server.free_connections.max(0)
                 ),
                 Some(

@@ -67,6 +67,7 @@ fn facts() -> Facts {
         existing: Existing::Absent,
         may_replace: false,
         may_create_role: false,
+        jobs: 0,
     }
 }
 
@@ -168,6 +169,13 @@ fn each_obstacle_is_named() {
             "Warning: the target has 1.2 GiB free, the database takes 1.0 GiB on the source (0 B of it \
           indexes); up to 1.0 GiB of write-ahead log come on top"
         ]
+    );
+    assert_eq!(
+        told(|facts| {
+            facts.jobs = 16;
+            facts.source.free_connections = 17;
+        }),
+        ["Warning: the source has 17 free, the copy takes up to 18"]
     );
     assert_eq!(
         told(|facts| facts.target.free_connections = -2),

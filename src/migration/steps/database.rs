@@ -117,7 +117,7 @@ pub fn comparing(config: &config::Database) -> compare::Options {
         DatabaseVerify::Content => compare::Depth::Content,
         DatabaseVerify::Rows => compare::Depth::Rows,
     };
-    compare::Options { jobs: config.jobs, depth }
+    compare::Options { jobs: config.jobs, depth, ..Default::default() }
 }
 
 /// zstd where our helper can unpack it; nothing to be installed otherwise.
