@@ -127,11 +127,13 @@ impl Column {
 fn form(base: Option<&str>) -> Form {
     match base {
         Some(
-            "bool" | "int2" | "int4" | "oid" | "char" | "name" | "date" | "uuid" | "bytea"
-            | "macaddr" | "macaddr8" | "inet" | "cidr",
+            "bool" | "int2" | "int4" | "oid" | "name" | "date" | "uuid" | "bytea" | "macaddr"
+            | "macaddr8" | "inet" | "cidr",
         ) => Form::Value,
         Some("text" | "varchar") => Form::Text,
         Some("int8") => Form::Long,
+        // Its hash depends on whether the processor takes a character for signed.
+        Some("char") => Form::Sent("charsend"),
         Some("bpchar") => Form::Sent("bpcharsend"),
         Some("numeric") => Form::Sent("numeric_send"),
         Some("timestamp") => Form::Sent("timestamp_send"),

@@ -87,7 +87,7 @@ pub(super) async fn tallies(
         found[question].1 = conditions.len();
         queue.extend(conditions.into_iter().map(|condition| Part { question, condition }));
     }
-    let jobs = jobs(side.server, options).await?;
+    let jobs = jobs(side.server, options).await?.min(queue.len());
     let queue = Mutex::new(queue);
     // The tally so far, and how many parts are left.
     let found = Mutex::new(found);

@@ -36,6 +36,17 @@ const TYPES: &[(&str, &str)] = &[
     ("point", "point(n, 1)"),
     ("money", "n::text::money"),
     ("varbit", "n::bit(40)::varbit"),
+    ("bit(40)", "n::bit(40)"),
+    ("cidr", "('10.' || n % 250 || '.0.0/16')::cidr"),
+    ("oid", "n::oid"),
+    ("name", "('n' || n)::name"),
+    ("\"char\"", "chr((65 + n % 26)::int)::\"char\""),
+    ("macaddr", "lpad(to_hex(n), 12, '0')::macaddr"),
+    ("macaddr8", "lpad(to_hex(n), 16, '0')::macaddr8"),
+    ("time", "'12:00'::time + n * interval '1 us'"),
+    ("timetz", "'12:00+01'::timetz + n * interval '1 us'"),
+    ("tsvector", "to_tsvector('simple', n::text)"),
+    ("date[]", "ARRAY['2026-01-01'::date + n::int]"),
 ];
 
 /// Numbers that follow from a seed.
@@ -98,7 +109,7 @@ async fn whatever_is_equal_is_found_equal_and_whatever_is_not_is_named() {
     for number in 0..TABLES_NUMBER {
         let name = format!("g{number}");
         // Every type comes up in the first tables.
-        let columns: Vec<usize> = (0..1 + dice.below(7))
+        let columns: Vec<usize> = (0..4 + dice.below(5))
             .map(|index| match number * 4 + index {
                 kind if index < 4 && kind < TYPES.len() => kind,
                 _ => dice.below(TYPES.len()),
