@@ -152,8 +152,10 @@ pub enum Transport {
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     pub mode: DatabaseMode,
-    /// Parallel index builds on the target; 0 for one per core.
+    /// Parallel index builds on the target, and connections that compare; 0 for one per core.
     pub jobs: usize,
+    /// How closely the copy is compared with the source.
+    pub verify: DatabaseVerify,
     /// Drop and replace this database on the target although it holds tables. Must be its name.
     pub replace_target: Option<String>,
 }
@@ -164,6 +166,17 @@ pub enum DatabaseMode {
     /// `pg_dump -Fc` through SSH into `pg_restore`.
     #[default]
     Stream,
+}
+
+/// How closely two databases are compared, beside their definitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DatabaseVerify {
+    /// Every value of every row.
+    #[default]
+    Content,
+    /// How many rows each table has.
+    Rows,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -25,7 +25,7 @@ pub mod target;
 pub mod tools;
 mod transfer;
 
-pub use check::{check, tables};
+pub use check::{Looking, check, check_for, tables};
 pub use error::{DatabaseError, SqlError};
 pub use server::{Server, Version};
 pub use session::{Access, Session};

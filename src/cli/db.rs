@@ -5,10 +5,11 @@ mod ends;
 use std::path::PathBuf;
 
 use crate::config::DatabaseMode;
+use crate::database::compare::{self, Depth};
 use crate::database::preflight::TARGET;
 use crate::database::stream::Compression;
 use crate::database::target::{self, Destination};
-use crate::database::{self, DatabaseError, Server, Transferred};
+use crate::database::{self, DatabaseError, Looking, Server, Transferred};
 use crate::event::{Event, Finding, Level, Monitor};
 use crate::units::{Bytes, duration};
 
@@ -45,7 +46,7 @@ pub(super) struct Arguments {
     /// How to copy
     #[arg(long, value_enum, default_value_t = DatabaseMode::Stream)]
     mode: DatabaseMode,
-    /// Indexes built [default: one for each core] and tables compared [default: 2] at the same time
+    /// Indexes built and connections that compare at the same time [default: one for each core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
     /// How hard to compress what goes through SSH, 0 for not at all [default: 3]. With the helper a
@@ -55,9 +56,13 @@ pub(super) struct Arguments {
     /// Put nothing on the other machine: pg_dump compresses by itself, which takes longer
     #[arg(long)]
     no_helper: bool,
-    /// Do not compare afterwards
+    /// What to compare afterwards: every value, only how many rows there are, or nothing
+    #[arg(long, value_enum, default_value_t = Verify::Content)]
+    verify: Verify,
+    /// Check every btree index of the copy against its table, with PostgreSQL's amcheck; needs a
+    /// superuser on the target and leaves nothing behind
     #[arg(long)]
-    no_verify: bool,
+    amcheck: bool,
     /// Look at both sides and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -85,6 +90,13 @@ pub(super) struct Arguments {
     /// An option as in ssh_config(5): `-e ProxyJump=gate.example`
     #[arg(short = 'e', long, value_name = "KEY=VALUE")]
     ssh_option: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Verify {
+    Content,
+    Rows,
+    None,
 }
 
 /// Tables above this size are not searched for rows that would stop the copy.
@@ -123,7 +135,7 @@ async fn copy(
 ) -> Result<Exit, Failure> {
     let ends = ends::connect(arguments, &*display.monitor()).await?;
     let Ends { source, destination, .. } = &ends;
-    let warned = look(source, destination, common, display).await?;
+    let warned = look(source, destination, arguments.jobs, common, display).await?;
     if arguments.dry_run {
         return Ok(if warned { Exit::Problems } else { Exit::Done });
     }
@@ -131,7 +143,7 @@ async fn copy(
     let options = options(arguments, &ends);
     let transferred =
         database::transfer(source, destination, run, &options, &*monitor).await.map_err(failure)?;
-    let problems = tell(&transferred, &*monitor);
+    let mut problems = tell(&transferred, &*monitor);
     let is_equal = transferred.comparison.as_ref().is_none_or(|comparison| comparison.is_equal());
     if !is_equal {
         return Err(Failure::message(
@@ -139,6 +151,9 @@ async fn copy(
             "the copy differs from the source",
             Some("did anything write to the source meanwhile? stop it and run this again".into()),
         ));
+    }
+    if arguments.amcheck {
+        problems |= super::verify::amcheck(destination, &*monitor).await? > 0;
     }
     adopt(source, destination).await.map_err(failure)?;
     Ok(if warned || problems { Exit::Problems } else { Exit::Done })
@@ -148,11 +163,12 @@ async fn copy(
 async fn look(
     source: &Server,
     destination: &Destination,
+    jobs: usize,
     common: &Common,
     display: &Display,
 ) -> Result<bool, Failure> {
-    let findings =
-        database::check(source, destination, LOOKED_AT_BYTES_MAX).await.map_err(failure)?;
+    let looking = Looking { table_bytes_max: LOOKED_AT_BYTES_MAX, jobs };
+    let findings = database::check_for(source, destination, looking).await.map_err(failure)?;
     let worth_telling =
         |finding: &&Finding| finding.level > Level::Ok || common.verbose > 0 || common.json;
     for finding in findings.iter().filter(worth_telling) {
@@ -187,10 +203,12 @@ fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
     let mut options = database::Options::default();
     options.stream.compression = compression;
     options.stream.jobs = arguments.jobs;
-    if arguments.jobs > 0 {
-        options.compare.jobs = arguments.jobs;
+    options.compare.jobs = arguments.jobs;
+    match arguments.verify {
+        Verify::Content => options.compare.depth = Depth::Content,
+        Verify::Rows => options.compare.depth = Depth::Rows,
+        Verify::None => options.skip_compare = true,
     }
-    options.skip_compare = arguments.no_verify;
     options
 }
 
@@ -215,6 +233,12 @@ fn tell(transferred: &Transferred, monitor: &dyn Monitor) -> bool {
         }
     };
     let mut any = false;
+    let warnings = transferred.comparison.iter().flat_map(|comparison| &comparison.warnings);
+    for text in warnings.cloned() {
+        any = true;
+        let remedy = Some(compare::COLLATION_REMEDY.into());
+        monitor.emit(Event::Problem { subject: "database".into(), text, remedy });
+    }
     for text in copied.problems.iter().cloned().chain(differences) {
         any = true;
         monitor.emit(Event::Problem { subject: "database".into(), text, remedy: None });

@@ -7,6 +7,15 @@ use super::tools::Tool;
 use super::{DatabaseError, Server, inspect, risks, session, target, tools};
 use crate::event::Finding;
 
+/// What to look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Looking {
+    /// Rows are looked at in tables up to this size.
+    pub table_bytes_max: u64,
+    /// How many the copy is to do at the same time; 0 for one for each core.
+    pub jobs: usize,
+}
+
 /// Findings about a copy from `source` to `destination`. Rows are looked at too, in tables up to
 /// `table_bytes_max`.
 pub async fn check(
@@ -14,9 +23,19 @@ pub async fn check(
     destination: &Destination,
     table_bytes_max: u64,
 ) -> Result<Vec<Finding>, DatabaseError> {
-    let facts = gather(source, destination).await?;
+    check_for(source, destination, Looking { table_bytes_max, jobs: 0 }).await
+}
+
+/// As [`check`](check()), for a copy of so many jobs.
+pub async fn check_for(
+    source: &Server,
+    destination: &Destination,
+    looking: Looking,
+) -> Result<Vec<Finding>, DatabaseError> {
+    let mut facts = gather(source, destination).await?;
+    facts.jobs = looking.jobs;
     let mut found = findings(&facts);
-    found.extend(risks::find(source, table_bytes_max).await?);
+    found.extend(risks::find(source, looking.table_bytes_max).await?);
     found.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Ok(found)
 }
@@ -45,5 +64,6 @@ pub async fn gather(source: &Server, destination: &Destination) -> Result<Facts,
         existing: target::existing(destination, &admin).await?,
         may_replace: destination.may_replace(),
         may_create_role: destination.create_role,
+        jobs: 0,
     })
 }

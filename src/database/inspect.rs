@@ -20,16 +20,23 @@ pub struct ServerFacts {
     pub wal_level: String,
     /// Connections that are still free for ordinary roles.
     pub free_connections: i64,
-    /// Transactions older than a minute, oldest first: `mastodon, 312 s, idle in transaction`.
+    /// Transactions older than a minute, oldest first: `mastodon, 312 s, idle in transaction,
+    /// process 4711`.
     pub long_transactions: Vec<String>,
     /// Roles that may log in.
     pub roles: Vec<String>,
+    /// All roles, also those that may not.
+    pub roles_all: Vec<String>,
     pub databases: Vec<String>,
     /// Extensions that could be created here.
     pub available_extensions: Vec<AvailableExtension>,
     /// Locales of the system that databases and collations here use or `locale -a` lists.
     pub locales: Vec<String>,
     pub has_icu: bool,
+    /// The collations in `pg_catalog`.
+    pub collations: Vec<String>,
+    /// `max_wal_size`: what a load may take on top of what it leaves.
+    pub wal_bytes_max: u64,
     /// Free bytes where the data directory is, if we could find out.
     pub disk_free_bytes: Option<u64>,
 }
@@ -66,6 +73,12 @@ pub struct DatabaseFacts {
     pub grantees: Vec<String>,
     /// Indexes that never became valid: left out by pg_dump.
     pub invalid_indexes: Vec<String>,
+    /// Roles that row security policies name.
+    pub policy_roles: Vec<String>,
+    /// Collations that columns or indexes use, and the operator's own.
+    pub collations: Vec<Collation>,
+    /// Those of them whose version is not the system's any more.
+    pub collations_changed: Vec<String>,
     /// `ALTER DATABASE … SET`: not part of a dump.
     pub settings: Vec<String>,
 }
@@ -145,6 +158,17 @@ pub fn canonical_locale(name: &str) -> String {
         }
         None => name.to_owned(),
     }
+}
+
+/// A collation beside the database's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collation {
+    pub name: String,
+    pub provider: Provider,
+    /// The locale behind it; empty where the version does not tell.
+    pub locale: String,
+    /// It came with the system, and is not made by a dump.
+    pub is_systems: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -216,6 +216,15 @@ impl Session {
         self.get(action, &row, 0)
     }
 
+    /// As [`Session::slow_value`], for rows.
+    pub async fn slow_rows(
+        &self,
+        action: &'static str,
+        sql: &str,
+    ) -> Result<Vec<Row>, DatabaseError> {
+        self.patient(action, self.client.query(sql, &[])).await
+    }
+
     /// Runs statements that give nothing back, however long they take.
     pub async fn execute(&self, action: &'static str, sql: &str) -> Result<(), DatabaseError> {
         self.patient(action, self.client.batch_execute(sql)).await

@@ -72,7 +72,7 @@ pub(super) fn items(activity: &str) -> (&'static str, &'static str) {
     match activity {
         "media" | "files" => ("files", "file"),
         "database" => ("rows", "row"),
-        "indexes" => ("indexes", "index"),
+        "indexes" | "amcheck" => ("indexes", "index"),
         "analyze" | "compare" => ("tables", "table"),
         "redis" => ("keys", "key"),
         _ => ("items", "item"),

@@ -1,11 +1,14 @@
 //! The database engine on real clusters.
 
+mod content;
 mod copy;
 mod differences;
 mod faults;
+mod generated;
 mod helped;
 mod kinds;
 mod refusals;
+mod risks;
 mod verb;
 
 use std::collections::BTreeMap;

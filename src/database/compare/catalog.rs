@@ -131,6 +131,8 @@ impl Kind {
             Kind::Index => format!(
                 "SELECT format('%I.%I', n.nspname, i.relname), concat_ws(' ',
                      pg_get_indexdef(x.indexrelid), CASE WHEN NOT x.indisvalid THEN '(not valid)' END,
+                     CASE WHEN NOT x.indisready THEN '(not ready)' END,
+                     CASE WHEN NOT x.indislive THEN '(being dropped)' END,
                      CASE WHEN x.indisclustered THEN '(clustered)' END,
                      CASE WHEN x.indisreplident THEN '(replica identity)' END)
                  FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid

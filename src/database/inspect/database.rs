@@ -1,7 +1,7 @@
 //! What a database is like and what is in it.
 
 use super::super::{DatabaseError, Session};
-use super::{DatabaseFacts, Extension, Locale, Provider, Table, names, ours};
+use super::{Collation, DatabaseFacts, Extension, Locale, Provider, Table, names, ours};
 
 /// Facts about the database that `session` is with.
 pub async fn inspect_database(session: &Session) -> Result<DatabaseFacts, DatabaseError> {
@@ -22,6 +22,9 @@ pub async fn inspect_database(session: &Session) -> Result<DatabaseFacts, Databa
         other_objects: session.value("count the other objects", OTHER_OBJECTS, &[]).await?,
         grantees: names(session, "list the grants", GRANTEES).await?,
         invalid_indexes: names(session, "list the invalid indexes", INVALID_INDEXES).await?,
+        policy_roles: names(session, "list the roles of policies", POLICY_ROLES).await?,
+        collations: collations(session).await?,
+        collations_changed: names(session, "list changed collations", COLLATIONS_CHANGED).await?,
         settings: names(session, "list the database settings", SETTINGS).await?,
     })
 }
@@ -48,12 +51,7 @@ async fn locale(session: &Session) -> Result<Locale, DatabaseError> {
     );
     let row = session.row(action, &sql, &[]).await?;
     let letter: String = session.get(action, &row, 1)?;
-    let provider = match letter.as_str() {
-        "c" => Provider::Libc,
-        "i" => Provider::Icu,
-        "b" => Provider::Builtin,
-        other => return Err(session.nonsense(action, &format!("collation provider {other:?}"))),
-    };
+    let provider = self::provider(session, action, &letter)?;
     Ok(Locale {
         encoding: session.get(action, &row, 0)?,
         provider,
@@ -64,6 +62,45 @@ async fn locale(session: &Session) -> Result<Locale, DatabaseError> {
         version: session.get(action, &row, 6)?,
         version_now: session.get(action, &row, 7)?,
     })
+}
+
+async fn collations(session: &Session) -> Result<Vec<Collation>, DatabaseError> {
+    let action = "list the collations";
+    let locale = match session.version().major() {
+        ..15 => "c.collcollate::text",
+        15 | 16 => "coalesce(c.collcollate, c.colliculocale)::text",
+        17.. => "coalesce(c.collcollate, c.colllocale)::text",
+    };
+    let sql = format!(
+        "SELECT quote_ident(c.collname), c.collprovider::text, coalesce({locale}, ''),
+             n.nspname = 'pg_catalog'
+         {COLLATIONS_USED} ORDER BY 1"
+    );
+    let rows = session.rows(action, &sql, &[]).await?;
+    rows.iter()
+        .map(|row| {
+            let letter: String = session.get(action, row, 1)?;
+            Ok(Collation {
+                name: session.get(action, row, 0)?,
+                provider: provider(session, action, &letter)?,
+                locale: session.get(action, row, 2)?,
+                is_systems: session.get(action, row, 3)?,
+            })
+        })
+        .collect()
+}
+
+fn provider(
+    session: &Session,
+    action: &'static str,
+    letter: &str,
+) -> Result<Provider, DatabaseError> {
+    match letter {
+        "c" => Ok(Provider::Libc),
+        "i" => Ok(Provider::Icu),
+        "b" => Ok(Provider::Builtin),
+        other => Err(session.nonsense(action, &format!("collation provider {other:?}"))),
+    }
 }
 
 async fn extensions(session: &Session) -> Result<Vec<Extension>, DatabaseError> {
@@ -143,7 +180,28 @@ const GRANTEES: &str = "
     ORDER BY 1";
 
 const INVALID_INDEXES: &str = "
-    SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid ORDER BY 1";
+    SELECT indexrelid::regclass::text FROM pg_index 
+    WHERE NOT (indisvalid AND indisready AND indislive) ORDER BY 1";
+
+const POLICY_ROLES: &str = "
+    SELECT DISTINCT pg_get_userbyid(r)::text FROM pg_policy p, unnest(p.polroles) r
+    WHERE r <> 0 ORDER BY 1";
+
+/// Collations that matter beside the database's own, and those that mean the same everywhere.
+const COLLATIONS_USED: &str = "
+    FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
+    WHERE c.collprovider <> 'd' AND c.collname NOT IN ('C', 'POSIX', 'ucs_basic')
+      AND (n.nspname <> 'pg_catalog' AND c.oid >= 16384
+           OR EXISTS (SELECT FROM pg_attribute a
+                      WHERE a.attcollation = c.oid AND a.attrelid >= 16384)
+           OR EXISTS (SELECT FROM pg_index x
+                      WHERE c.oid = ANY (x.indcollation::oid[]) AND x.indrelid >= 16384))";
+
+const COLLATIONS_CHANGED: &str = "
+    SELECT quote_ident(c.collname)
+    FROM pg_collation c
+    WHERE c.collversion <> pg_collation_actual_version(c.oid)
+    ORDER BY 1";
 
 const SETTINGS: &str = "
     SELECT unnest(s.setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase

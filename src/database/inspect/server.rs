@@ -12,9 +12,18 @@ pub async fn inspect_server(
     session: &Session,
 ) -> Result<ServerFacts, DatabaseError> {
     let login = login(session).await?;
-    let slots = "SELECT current_setting('max_connections')::bigint
-            - current_setting('superuser_reserved_connections')::bigint
-            - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')";
+    // Role and database may have limits of their own.
+    let slots = "SELECT least(current_setting('max_connections')::bigint
+                - current_setting('superuser_reserved_connections')::bigint
+                - (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+            CASE WHEN r.rolconnlimit >= 0 AND NOT r.rolsuper THEN r.rolconnlimit
+                - (SELECT count(*) FROM pg_stat_activity WHERE usename = r.rolname) END,
+            CASE WHEN d.datconnlimit >= 0 AND NOT r.rolsuper THEN d.datconnlimit
+                - (SELECT count(*) FROM pg_stat_activity WHERE datname = d.datname) END)
+        FROM pg_roles r, pg_database d
+        WHERE r.rolname = current_user AND d.datname = current_database()";
+    let wal = "SELECT pg_size_bytes(current_setting('max_wal_size'))";
+    let wal: i64 = session.value("read max_wal_size", wal, &[]).await?;
     Ok(ServerFacts {
         label: session.server().to_owned(),
         version: session.version(),
@@ -29,6 +38,7 @@ pub async fn inspect_server(
             "SELECT rolname::text FROM pg_roles WHERE rolcanlogin ORDER BY 1",
         )
         .await?,
+        roles_all: names(session, "list the roles", "SELECT rolname::text FROM pg_roles").await?,
         databases: names(
             session,
             "list the databases",
@@ -44,6 +54,14 @@ pub async fn inspect_server(
                 &[],
             )
             .await?,
+        collations: names(
+            session,
+            "list the collations",
+            "SELECT DISTINCT quote_ident(collname) FROM pg_collation
+             WHERE collnamespace = 'pg_catalog'::regnamespace",
+        )
+        .await?,
+        wal_bytes_max: wal.unsigned_abs(),
         disk_free_bytes: disk_free(server, session, &login).await?,
         login,
     })
@@ -63,8 +81,8 @@ async fn login(session: &Session) -> Result<Login, DatabaseError> {
 }
 
 async fn long_transactions(session: &Session) -> Result<Vec<String>, DatabaseError> {
-    let sql = "SELECT format('%s, %s s, %s', usename,
-                   extract(epoch FROM now() - xact_start)::bigint, coalesce(state, '?'))
+    let sql = "SELECT format('%s, %s s, %s, process %s', usename,
+                   extract(epoch FROM now() - xact_start)::bigint, coalesce(state, '?'), pid)
                FROM pg_stat_activity
                WHERE xact_start < now() - interval '1 minute' AND pid <> pg_backend_pid()
                  AND backend_type = 'client backend'

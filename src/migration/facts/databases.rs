@@ -2,7 +2,7 @@
 
 use super::{Look, Machine};
 use crate::database::target::Destination;
-use crate::database::{self, Server};
+use crate::database::{self, Looking, Server};
 use crate::error::Advice;
 use crate::event::{Finding, Level};
 use crate::host::Address;
@@ -45,7 +45,9 @@ impl Look<'_> {
         let destination = self.destination(target).await;
         // What it would say of another database leads astray.
         if is_known {
-            let checked = database::check(&server, &destination, LOOKED_AT_BYTES_MAX).await;
+            let jobs = world.config.database.jobs;
+            let looking = Looking { table_bytes_max: LOOKED_AT_BYTES_MAX, jobs };
+            let checked = database::check_for(&server, &destination, looking).await;
             let findings = self.keep("database", checked).unwrap_or_default();
             self.findings.extend(findings.into_iter().map(|it| in_a_move(it, &destination)));
         }

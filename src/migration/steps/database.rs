@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Scene;
+use crate::config::{self, DatabaseVerify};
+use crate::database::compare;
 use crate::database::stream::Compression;
 use crate::database::target::{self, Mark, MarkState};
 use crate::database::{self, DatabaseError};
@@ -64,7 +66,8 @@ impl Step for Database {
             jobs,
             ..Default::default()
         };
-        let options = database::Options { stream, ..Default::default() };
+        let compare = comparing(&world.config.database);
+        let options = database::Options { stream, compare, ..Default::default() };
         let (source, target) = (&facts.database, &facts.destination);
         let done = database::transfer(source, target, run, &options, &*world.monitor).await?;
         for problem in done.copied.problems {
@@ -75,6 +78,11 @@ impl Step for Database {
             });
         }
         if let Some(comparison) = done.comparison {
+            for text in comparison.warnings.iter().cloned() {
+                let remedy = Some(compare::COLLATION_REMEDY.into());
+                let subject = "database".into();
+                world.monitor.emit(crate::event::Event::Problem { subject, text, remedy });
+            }
             if !comparison.is_equal() {
                 return Err(different(&comparison));
             }
@@ -103,6 +111,15 @@ impl Step for Database {
     }
 }
 
+/// How the configuration wants two databases compared.
+pub fn comparing(config: &config::Database) -> compare::Options {
+    let depth = match config.verify {
+        DatabaseVerify::Content => compare::Depth::Content,
+        DatabaseVerify::Rows => compare::Depth::Rows,
+    };
+    compare::Options { jobs: config.jobs, depth, ..Default::default() }
+}
+
 /// zstd where our helper can unpack it; nothing to be installed otherwise.
 async fn compression(world: &World) -> Compression {
     if world.target.side.host.is_none() && world.source.side.host.is_none() {
@@ -118,7 +135,7 @@ async fn compression(world: &World) -> Compression {
     }
 }
 
-fn different(comparison: &database::compare::Comparison) -> StepError {
+fn different(comparison: &compare::Comparison) -> StepError {
     const TOLD_MAX: usize = 10;
     let told: Vec<String> =
         comparison.differences.iter().take(TOLD_MAX).map(ToString::to_string).collect();

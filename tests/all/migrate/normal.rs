@@ -283,7 +283,10 @@ fn figures_become_the_same_in_every_run() {
         ("done after 1 min 14 s: 3 files, 1.5 MiB", "done after T: 3 files, SIZE"),
         ("   1  hh:mm:ss       49 ms  Lock", "   1  hh:mm:ss           T  Lock"),
         ("   1  hh:mm:ss       1.4 s  Lock", "   1  hh:mm:ss           T  Lock"),
-        ("2,847 rows, 50 sequences; step 7/19", "N rows, 50 sequences; step 7/19"),
+        (
+            "2,847 rows and their content, 50 sequences; step 7/19",
+            "N rows and their content, 50 sequences; step 7/19",
+        ),
     ];
     for (line, expected) in same {
         assert_eq!(figures(line), expected);

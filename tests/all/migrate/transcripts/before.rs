@@ -30,7 +30,7 @@ fn before_the_move() {
     [exit 2]
     ");
     assert_snapshot!(reader.read(&["check"]), @"
-    16 in order
+    17 in order
       ✓ source  … MACHINE
       ✓ target  … MACHINE
       ✓ clocks                        they agree
@@ -40,8 +40,9 @@ fn before_the_move() {
       ✓ environment                   all secrets are there
       ✓ database: PostgreSQL version  source VERSION, target VERSION
       ✓ database: locale              UTF8, collate C.UTF-8, ctype C.UTF-8: the target has it
-      ✓ database: disk                the target has SIZE free, the database takes SIZE on the source
-      ✓ database: unique indexes      25 over texts, no duplicates
+      ✓ database: disk                the target has SIZE free, the database takes SIZE on the source (SIZE of it indexes); up to SIZE of write-ahead log come on top
+      ✓ database: unique indexes      94 looked at, no duplicates
+      ✓ database: foreign keys        68 looked at, no row points to nothing
       ✓ Redis                         N keys, Redis VERSION on both sides
       ✓ media                         71 files, SIZE, in OLD/home/mastodon/live/public/system
       ✓ disk on the target            SIZE free on MOUNT
@@ -62,8 +63,9 @@ fn before_the_move() {
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"environment","text":"all secrets are there"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: PostgreSQL version","text":"source VERSION, target VERSION"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: locale","text":"UTF8, collate C.UTF-8, ctype C.UTF-8: the target has it"}
-    {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: disk","text":"the target has SIZE free, the database takes SIZE on the source"}
-    {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: unique indexes","text":"25 over texts, no duplicates"}
+    {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: disk","text":"the target has SIZE free, the database takes SIZE on the source (SIZE of it indexes); up to SIZE of write-ahead log come on top"}
+    {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: unique indexes","text":"94 looked at, no duplicates"}
+    {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"database: foreign keys","text":"68 looked at, no row points to nothing"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"Redis","text":"N keys, Redis VERSION on both sides"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"media","text":"71 files, SIZE, in OLD/home/mastodon/live/public/system"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"disk on the target","text":"SIZE free on MOUNT"}
@@ -157,7 +159,7 @@ fn before_the_move() {
     config["target"]["env"].as_table_mut().unwrap().insert("REDIS_PORT".into(), "1".into());
     reader.sandbox.write_config(&config);
     assert_snapshot!(reader.read(&["check"]), @"
-    15 in order
+    16 in order
       ✓ source  … MACHINE
       ✓ target  … MACHINE
       ✓ clocks                        they agree
@@ -167,8 +169,9 @@ fn before_the_move() {
       ✓ environment                   all secrets are there
       ✓ database: PostgreSQL version  source VERSION, target VERSION
       ✓ database: locale              UTF8, collate C.UTF-8, ctype C.UTF-8: the target has it
-      ✓ database: disk                the target has SIZE free, the database takes SIZE on the source
-      ✓ database: unique indexes      25 over texts, no duplicates
+      ✓ database: disk                the target has SIZE free, the database takes SIZE on the source (SIZE of it indexes); up to SIZE of write-ahead log come on top
+      ✓ database: unique indexes      94 looked at, no duplicates
+      ✓ database: foreign keys        68 looked at, no row points to nothing
       ✓ media                         71 files, SIZE, in OLD/home/mastodon/live/public/system
       ✓ disk on the target            SIZE free on MOUNT
       ✓ nginx on the source           OLD/site.conf

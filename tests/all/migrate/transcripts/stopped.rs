@@ -147,7 +147,7 @@ fn a_move_that_is_stopped_and_undone() {
     ! yyyy-mm-dd hh:mm:ss  step 10/19 env: Write .env.production on the new server
     ! yyyy-mm-dd hh:mm:ss  step 7/19 media-final done after T: nothing to copy: 72 files are there; scanned again: no difference
     ! yyyy-mm-dd hh:mm:ss  step 7/19 media-final: Copy what changed in the media since
-    ! yyyy-mm-dd hh:mm:ss  step 8/19 database done after T: equal on both sides: 54 tables with N rows, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
+    ! yyyy-mm-dd hh:mm:ss  step 8/19 database done after T: equal on both sides: 54 tables with N rows and their content, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
     ! yyyy-mm-dd hh:mm:ss  step 8/19 database: Copy the database and compare it
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis done after T: N keys the same on both sides
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis: Copy Redis: queued jobs, feeds, counters
@@ -159,7 +159,7 @@ fn a_move_that_is_stopped_and_undone() {
     [exit 0]
     ");
     assert_snapshot!(reader.read(&["verify"]), @"
-    ! yyyy-mm-dd hh:mm:ss  Database: compared 54 tables with N rows, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
+    ! yyyy-mm-dd hh:mm:ss  Database: compared 54 tables with N rows and their content, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
     ! yyyy-mm-dd hh:mm:ss  Redis: N keys the same
     ! yyyy-mm-dd hh:mm:ss  Media: 72 files looked at
     ! yyyy-mm-dd hh:mm:ss  No difference: both servers hold the same.
@@ -170,10 +170,10 @@ fn a_move_that_is_stopped_and_undone() {
     fs::remove_dir_all(accounts).unwrap();
     reader.sandbox.new.redis.cli(&["DEL", "feed:home:1:reblogs"]);
     assert_snapshot!(reader.read(&["verify"]), @r#"
-    ! yyyy-mm-dd hh:mm:ss  problem: database: table "public"."mentions" has N rows on the target, 100 on the source
+    ! yyyy-mm-dd hh:mm:ss  problem: database: table "public"."mentions" has N rows on the target, 100 on the source: id 2, 8, 16, 18, 26, 28, 32, 34, 36, 40 missing; and more
     ! yyyy-mm-dd hh:mm:ss  problem: redis: feed:home:1:reblogs: not on the new server
     ! yyyy-mm-dd hh:mm:ss  problem: media: 12 files missing or different
-    ! yyyy-mm-dd hh:mm:ss  Database: compared 54 tables with N rows, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
+    ! yyyy-mm-dd hh:mm:ss  Database: compared 54 tables with N rows and their content, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
     ! yyyy-mm-dd hh:mm:ss  Redis: N keys the same
     ! yyyy-mm-dd hh:mm:ss  Media: 72 files looked at
     ! yyyy-mm-dd hh:mm:ss  14 differences; the problems above name them.

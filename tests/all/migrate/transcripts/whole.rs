@@ -27,7 +27,7 @@ fn a_whole_move() {
     ! yyyy-mm-dd hh:mm:ss  step 10/19 env: Write .env.production on the new server
     ! yyyy-mm-dd hh:mm:ss  step 7/19 media-final done after T: nothing to copy: 72 files are there; scanned again: no difference
     ! yyyy-mm-dd hh:mm:ss  step 7/19 media-final: Copy what changed in the media since
-    ! yyyy-mm-dd hh:mm:ss  step 8/19 database done after T: equal on both sides: 54 tables with N rows, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
+    ! yyyy-mm-dd hh:mm:ss  step 8/19 database done after T: equal on both sides: 54 tables with N rows and their content, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
     ! yyyy-mm-dd hh:mm:ss  step 8/19 database: Copy the database and compare it
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis done after T: N keys the same on both sides
     ! yyyy-mm-dd hh:mm:ss  step 9/19 redis: Copy Redis: queued jobs, feeds, counters
@@ -134,7 +134,7 @@ fn a_whole_move() {
       - Let Sidekiq finish its jobs and take no more: idle after T
       - Stop the old Mastodon and keep it from starting again: nothing of the old Mastodon runs, is enabled, or can be started
       - Copy what changed in the media since: nothing to copy: 72 files are there; scanned again: no difference
-      - Copy the database and compare it: equal on both sides: 54 tables with N rows, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
+      - Copy the database and compare it: equal on both sides: 54 tables with N rows and their content, 50 sequences, 1 schema, 1 extension, 542 columns, 3 views, 128 indexes, 122 constraints, 1 function
       - Copy Redis: queued jobs, feeds, counters: N keys the same on both sides
       - Write .env.production on the new server: 0600; the new server's own: DB_PASS, DB_PORT, REDIS_PASSWORD, REDIS_PORT
       - Try the new web process in the dark: it started, answered /health, also through nginx, and was stopped; Mastodon 4.6.0; a secret was decrypted
