@@ -8,18 +8,22 @@
 //! knows nothing of Mastodon apart from a sore spot in [`risks`], and nothing of plans, configs or
 //! the other engines.
 
+mod analyze;
 mod check;
 pub mod compare;
 pub mod conninfo;
+mod copied;
 mod error;
 mod held;
 pub mod inspect;
 pub mod passfile;
 pub mod preflight;
+mod programs;
 mod quote;
 pub mod risks;
 pub mod server;
 pub mod session;
+mod snapshot;
 pub mod stream;
 pub mod target;
 pub mod tools;
@@ -29,4 +33,5 @@ pub use check::{check, tables};
 pub use error::{DatabaseError, SqlError};
 pub use server::{Server, Version};
 pub use session::{Access, Session};
+pub use snapshot::Snapshot;
 pub use transfer::{Options, Transferred, transfer};

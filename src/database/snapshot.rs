@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::super::compare::{Position, positions};
-use super::super::quote::literal;
-use super::super::session::{self, Access};
-use super::super::{DatabaseError, Server, Session};
+use super::compare::{Position, positions};
+use super::quote::literal;
+use super::session::{self, Access};
+use super::{DatabaseError, Server, Session};
 
 /// An exported snapshot. It lives as long as this does and the link holds.
 pub struct Snapshot {
     id: String,
     sequences: BTreeMap<String, Position>,
     indexes: u64,
-    _session: Session,
+    session: Session,
 }
 
 impl Snapshot {
@@ -26,7 +26,7 @@ impl Snapshot {
         let id = session.value(action, "SELECT pg_export_snapshot()", &[]).await?;
         let sql = "SELECT count(*) FROM pg_index WHERE indexrelid >= 16384 AND indisvalid";
         let indexes: i64 = session.value("count the indexes", sql, &[]).await?;
-        Ok(Snapshot { id, sequences, indexes: indexes.unsigned_abs(), _session: session })
+        Ok(Snapshot { id, sequences, indexes: indexes.unsigned_abs(), session })
     }
 
     /// What `pg_dump --snapshot` takes.
