@@ -152,7 +152,8 @@ pub enum Transport {
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     pub mode: DatabaseMode,
-    /// Parallel index builds on the target; 0 for one per core.
+    /// Index builds, and tables copied in mode `parallel`, at the same time; 0 for one per core of
+    /// the target.
     pub jobs: usize,
     /// Drop and replace this database on the target although it holds tables. Must be its name.
     pub replace_target: Option<String>,
@@ -161,9 +162,11 @@ pub struct Database {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DatabaseMode {
-    /// `pg_dump -Fc` through SSH into `pg_restore`.
+    /// `pg_dump` through SSH into `pg_restore`.
     #[default]
     Stream,
+    /// Several tables at the same time, indexes as soon as their table is in.
+    Parallel,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

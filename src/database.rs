@@ -3,8 +3,8 @@
 //!
 //! In flow two [`Server`]s (how to reach each, and as whom); out flow events, a database that is a
 //! copy of the source as one snapshot saw it, and a [`compare::Comparison`]. The source is only
-//! read. The story, in order: [`check`](check()) → [`target::prepare`] → [`stream::copy`] →
-//! [`compare::compare`] → [`target::set_mark`]; [`transfer`](transfer()) tells it in one call. It
+//! read. The story, in order: [`check`](check()) → [`target::prepare`] → [`stream::copy`] or
+//! [`parallel::copy`] → [`compare::compare`] → [`target::set_mark`]; [`transfer`](transfer()) tells it in one call. It
 //! knows nothing of Mastodon apart from a sore spot in [`risks`], and nothing of plans, configs or
 //! the other engines.
 
@@ -16,6 +16,7 @@ mod copied;
 mod error;
 mod held;
 pub mod inspect;
+pub mod parallel;
 pub mod passfile;
 pub mod preflight;
 mod programs;
@@ -34,4 +35,4 @@ pub use error::{DatabaseError, SqlError};
 pub use server::{Server, Version};
 pub use session::{Access, Session};
 pub use snapshot::Snapshot;
-pub use transfer::{Options, Transferred, transfer};
+pub use transfer::{Mode, Options, Transferred, transfer};

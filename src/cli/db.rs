@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use crate::config::DatabaseMode;
 use crate::database::preflight::TARGET;
-use crate::database::stream::Compression;
+use crate::database::stream::{self, Compression};
 use crate::database::target::{self, Destination};
-use crate::database::{self, DatabaseError, Server, Transferred};
+use crate::database::{self, DatabaseError, Mode, Server, Transferred, parallel};
 use crate::event::{Event, Finding, Level, Monitor};
 use crate::units::{Bytes, duration};
 
@@ -45,7 +45,8 @@ pub(super) struct Arguments {
     /// How to copy
     #[arg(long, value_enum, default_value_t = DatabaseMode::Stream)]
     mode: DatabaseMode,
-    /// Indexes built [default: one for each core] and tables compared [default: 2] at the same time
+    /// Indexes built and, in mode parallel, tables copied [default: one for each core of the
+    /// target] and tables compared [default: 2] at the same time
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
     /// How hard to compress what goes through SSH, 0 for not at all [default: 3]. With the helper a
@@ -170,10 +171,6 @@ async fn look(
 }
 
 fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
-    // The only mode so far; the match makes the next one a compile error here.
-    match arguments.mode {
-        DatabaseMode::Stream => {}
-    }
     let compression = match (arguments.level, &ends.unpacker) {
         (Some(0), _) => Compression::None,
         (None, _) if !ends.through_ssh => Compression::None,
@@ -185,13 +182,23 @@ fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
         }
     };
     let mut options = database::Options::default();
-    options.stream.compression = compression;
-    options.stream.jobs = arguments.jobs;
+    options.mode = mode(arguments.mode, compression, arguments.jobs);
     if arguments.jobs > 0 {
         options.compare.jobs = arguments.jobs;
     }
     options.skip_compare = arguments.no_verify;
     options
+}
+
+fn mode(mode: DatabaseMode, compression: Compression, jobs: usize) -> Mode {
+    match mode {
+        DatabaseMode::Stream => {
+            Mode::Stream(stream::Options { compression, jobs, ..Default::default() })
+        }
+        DatabaseMode::Parallel => {
+            Mode::Parallel(parallel::Options { compression, jobs, ..Default::default() })
+        }
+    }
 }
 
 /// Says what was done, and lists what is not right; whether there was anything.
@@ -244,6 +251,7 @@ fn failure(error: DatabaseError) -> Failure {
         | DatabaseError::Busy { .. }
         | DatabaseError::Sql { .. }
         | DatabaseError::Lost { .. }
+        | DatabaseError::SnapshotLost { .. }
         | DatabaseError::Answer { .. }
         | DatabaseError::TimedOut { .. }
         | DatabaseError::Host(_)

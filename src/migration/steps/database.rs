@@ -1,4 +1,4 @@
-//! The database, in mode `stream`: made, filled and compared.
+//! The database: made, filled and compared.
 
 use std::sync::Mutex;
 
@@ -6,9 +6,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Scene;
-use crate::database::stream::Compression;
+use crate::config::{self, DatabaseMode};
+use crate::database::stream::{self, Compression};
 use crate::database::target::{self, Mark, MarkState};
-use crate::database::{self, DatabaseError};
+use crate::database::{self, DatabaseError, Mode, parallel};
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
 
@@ -58,13 +59,8 @@ impl Step for Database {
 
     async fn run(&self, _: &Value) -> Result<(), StepError> {
         let Scene { world, facts, run, .. } = &self.scene;
-        let jobs = world.config.database.jobs;
-        let stream = database::stream::Options {
-            compression: compression(world).await,
-            jobs,
-            ..Default::default()
-        };
-        let options = database::Options { stream, ..Default::default() };
+        let mode = mode(&world.config.database, compression(world).await);
+        let options = database::Options { mode, ..Default::default() };
         let (source, target) = (&facts.database, &facts.destination);
         let done = database::transfer(source, target, run, &options, &*world.monitor).await?;
         for problem in done.copied.problems {
@@ -100,6 +96,18 @@ impl Step for Database {
         }
         target::discard(destination, Some(run)).await?;
         Ok(())
+    }
+}
+
+fn mode(config: &config::Database, compression: Compression) -> Mode {
+    let jobs = config.jobs;
+    match config.mode {
+        DatabaseMode::Stream => {
+            Mode::Stream(stream::Options { compression, jobs, ..Default::default() })
+        }
+        DatabaseMode::Parallel => {
+            Mode::Parallel(parallel::Options { compression, jobs, ..Default::default() })
+        }
     }
 }
 
