@@ -46,6 +46,8 @@ pub struct Options {
     pub jobs: usize,
     /// How long to wait for a table that somebody else has locked.
     pub lock_wait: Duration,
+    /// How long a connection that was lost is tried again.
+    pub patience: Duration,
     /// Tables up to this size are copied at one go.
     pub part_bytes_min: u64,
 }
@@ -56,6 +58,7 @@ impl Default for Options {
             compression: Compression::None,
             jobs: 0,
             lock_wait: Duration::from_secs(60),
+            patience: Duration::from_secs(60),
             part_bytes_min: 64 << 20,
         }
     }
@@ -71,16 +74,15 @@ pub async fn copy(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Copied, DatabaseError> {
-    let placed = Programs::place(source, destination, snapshot, prepared, options.lock_wait);
-    let programs = placed.await?;
+    let found = Programs::find(source, destination, snapshot, prepared, options.lock_wait);
+    let programs = found.await?;
     let job = Job { source, destination, snapshot, prepared, options, programs: &programs };
     let result = tokio::select! {
         result = job.run(monitor) => result,
-        lost = snapshot.lost() => Err(lost),
+        lost = snapshot.lost() => return Err(lost),
     };
-    let released = programs.release().await;
     match result {
-        Ok(copied) => released.map(|()| copied),
+        Ok(copied) => Ok(copied),
         // What follows from the loss of the snapshot may be told before the loss.
         Err(error) => match tokio::time::timeout(CAUSE_WAIT, snapshot.lost()).await {
             Ok(lost) => Err(lost),

@@ -1,7 +1,7 @@
 //! PostgreSQL's own programs at work between the two sides: what every mode leaves to them.
 //!
 //! In flow both servers, the snapshot to read and the prepared target; the programs log in by
-//! files that are gone afterwards. [`Programs::pour`] sends sections of an archive through memory
+//! files that are there for one run of theirs: a lost link takes them away. [`Programs::pour`] sends sections of an archive through memory
 //! into the target; [`Programs::post_data`] and [`Programs::restore`] do in two moves what can be
 //! done on the target by several connections.
 
@@ -26,7 +26,7 @@ pub use pump::Compression;
 /// What the post-data archive may take: definitions only, so this is far more than any has.
 const POST_DATA_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// The programs of both sides, ready to log in.
+/// The programs of both sides.
 pub(super) struct Programs<'a> {
     source: &'a Server,
     destination: &'a Destination,
@@ -34,14 +34,12 @@ pub(super) struct Programs<'a> {
     prepared: &'a Prepared,
     lock_wait: Duration,
     dump_version: Version,
-    dump_login: Credentials,
-    restore_login: Credentials,
 }
 
 impl<'a> Programs<'a> {
-    /// Places the logins. `lock_wait` is how long pg_dump waits for a table that somebody else has
+    /// Looks for them. `lock_wait` is how long pg_dump waits for a table that somebody else has
     /// locked.
-    pub async fn place(
+    pub async fn find(
         source: &'a Server,
         destination: &'a Destination,
         snapshot: &'a Snapshot,
@@ -55,15 +53,7 @@ impl<'a> Programs<'a> {
             prepared,
             lock_wait,
             dump_version: tools::version(source, Tool::Dump).await?,
-            dump_login: Credentials::place(source).await?,
-            restore_login: Credentials::place(&destination.server).await?,
         })
-    }
-
-    /// Takes the logins away again.
-    pub async fn release(self) -> Result<(), DatabaseError> {
-        let released = tokio::join!(self.dump_login.release(), self.restore_login.release());
-        released.0.and(released.1)
     }
 
     /// Dumps `sections` into a serial pg_restore, with `more` words for pg_dump. Gives the bytes of
@@ -75,16 +65,24 @@ impl<'a> Programs<'a> {
         compression: &Compression,
         monitor: &dyn Monitor,
     ) -> Result<(u64, Vec<String>), DatabaseError> {
-        let dump = while_held(self.dump(sections, compression.archive_level()).args(more.to_vec()));
-        let restore = self.restore_command();
-        let target = &self.destination.server;
-        pump::flow(self.source, target, dump, restore, compression, monitor).await
+        let (source, target) = (self.source, &self.destination.server);
+        let dump_login = Credentials::place(source).await?;
+        let restore_login = Credentials::place(target).await?;
+        let dump = self.dump(&dump_login, sections, compression.archive_level());
+        let dump = while_held(dump.args(more.to_vec()));
+        let restore = self.restore_command(&restore_login);
+        let poured = pump::flow(source, target, dump, restore, compression, monitor).await;
+        let released = tokio::join!(dump_login.release(), restore_login.release());
+        let poured = poured?;
+        released.0.and(released.1)?;
+        Ok(poured)
     }
 
     /// The archive of what comes after the rows: a few kilobytes.
     pub async fn post_data(&self) -> Result<Vec<u8>, DatabaseError> {
         let host = &*self.source.host;
-        let command = while_held(self.dump(&["post-data"], 1));
+        let login = Credentials::place(self.source).await?;
+        let command = while_held(self.dump(&login, &["post-data"], 1));
         let (stdin, stdout, ending) = host.spawn(&command).await?.split();
         let mut archive = Vec::new();
         let mut stdout = stdout.take(POST_DATA_BYTES_MAX + 1);
@@ -93,10 +91,12 @@ impl<'a> Programs<'a> {
             drop(stdin);
             ended
         });
+        let released = login.release().await;
         if archive.len() as u64 > POST_DATA_BYTES_MAX {
             return Err(DatabaseError::SchemaTooLarge { limit: POST_DATA_BYTES_MAX });
         }
         judge::alone(self.source, Tool::Dump, ended?)?;
+        released?;
         match read {
             Ok(_) => Ok(archive),
             Err(_) => Err(crate::host::HostError::Lost {
@@ -117,8 +117,9 @@ impl<'a> Programs<'a> {
         monitor: &dyn Monitor,
     ) -> Result<Vec<String>, DatabaseError> {
         let server = &self.destination.server;
+        let login = Credentials::place(server).await?;
         let file = HeldFile::create(&*server.host, &server.os_user, archive).await?;
-        let mut command = self.restore_command().arg(format!("--jobs={jobs}"));
+        let mut command = self.restore_command(&login).arg(format!("--jobs={jobs}"));
         let mut list = None;
         if let Some(pick) = pick {
             let contents = run_ok(&*server.host, &tools::contents(server, file.path())).await?;
@@ -136,15 +137,16 @@ impl<'a> Programs<'a> {
         if let Some(list) = list {
             list.release().await?;
         }
+        let logged_out = login.release().await;
         let warnings = judge::alone(server, Tool::Restore, ended?)?;
         released?;
+        logged_out?;
         Ok(warnings)
     }
 
-    fn dump(&self, sections: &[&str], level: u32) -> Command {
+    fn dump(&self, login: &Credentials, sections: &[&str], level: u32) -> Command {
         let settings = [("default_transaction_read_only", "on")];
-        let command = self
-            .dump_login
+        let command = login
             .command(self.source, Tool::Dump, &settings)
             .args(["--format=custom", "--no-owner", "--no-acl"])
             .arg(format!("--lock-wait-timeout={}", self.lock_wait.as_millis()))
@@ -170,13 +172,13 @@ impl<'a> Programs<'a> {
         command.arg("--extension=plpgsql").args(patterns)
     }
 
-    fn restore_command(&self) -> Command {
+    fn restore_command(&self, login: &Credentials) -> Command {
         let mut settings = vec![("synchronous_commit", "off")];
         if self.prepared.version().major() >= 14 {
             settings.push(("idle_session_timeout", "0"));
         }
         let server = &self.destination.server;
-        let mut command = self.restore_login.command(server, Tool::Restore, &settings).args([
+        let mut command = login.command(server, Tool::Restore, &settings).args([
             "--exit-on-error",
             "--no-owner",
             "--no-acl",

@@ -45,21 +45,8 @@ pub async fn copy(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Copied, DatabaseError> {
-    let placed = Programs::place(source, destination, snapshot, prepared, options.lock_wait);
-    let programs = placed.await?;
-    let result = run(destination, &programs, options, monitor).await;
-    let released = programs.release().await;
-    let copied = result?;
-    released?;
-    Ok(copied)
-}
-
-async fn run(
-    destination: &Destination,
-    programs: &Programs<'_>,
-    options: &Options,
-    monitor: &dyn Monitor,
-) -> Result<Copied, DatabaseError> {
+    let found = Programs::find(source, destination, snapshot, prepared, options.lock_wait);
+    let programs = found.await?;
     let mut copied = Copied::default();
     let jobs = match options.jobs {
         0 => programs::cores(&*destination.server.host).await?,

@@ -126,10 +126,10 @@ fn available_bytes(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::fake::{Fake, Reply};
+    use crate::host::fake::{Reply, Scripted};
 
     async fn on(meminfo: Reply, cores: usize, jobs: usize) -> String {
-        settings(&Fake::new("new.example").on("meminfo", [meminfo]), cores, jobs).await
+        settings(&Scripted::new("new.example").on("meminfo", [meminfo]), cores, jobs).await
     }
 
     #[tokio::test]

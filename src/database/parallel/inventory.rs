@@ -12,6 +12,9 @@ mod indexes;
 
 pub(super) use indexes::Index;
 
+/// A day, in milliseconds: zero would be for ever.
+const LOCK_WAIT_MAX: u128 = 86_400_000;
+
 /// A table whose rows are copied.
 #[derive(Clone, Debug)]
 pub(super) struct Table {
@@ -48,8 +51,11 @@ pub(super) async fn take(
     lock_wait: Duration,
 ) -> Result<Inventory, DatabaseError> {
     let session = snapshot.session();
+    let limit = lock_wait.as_millis().clamp(1, LOCK_WAIT_MAX);
+    let sql = format!("SET LOCAL lock_timeout = {limit}");
+    session.execute("wait for locks", &sql).await?;
     let mut tables = tables(session, extensions_made).await?;
-    lock(session, &tables, lock_wait).await?;
+    lock(session, &tables).await?;
     let places: BTreeMap<u32, usize> =
         tables.iter().enumerate().map(|(place, table)| (table.oid, place)).collect();
     for (table, index) in indexes::read(session).await? {
@@ -120,19 +126,11 @@ async fn tables(
 }
 
 /// As pg_dump does: nobody can drop, change or empty a table before it is read.
-async fn lock(
-    session: &Session,
-    tables: &[Table],
-    lock_wait: Duration,
-) -> Result<(), DatabaseError> {
+async fn lock(session: &Session, tables: &[Table]) -> Result<(), DatabaseError> {
     if tables.is_empty() {
         return Ok(());
     }
     let names: Vec<String> = tables.iter().map(|table| format!("ONLY {}", table.name)).collect();
-    let sql = format!(
-        "SET LOCAL lock_timeout = {}; LOCK TABLE {} IN ACCESS SHARE MODE",
-        lock_wait.as_millis().clamp(1, 86_400_000),
-        names.join(", ")
-    );
+    let sql = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
     session.execute("lock the tables against changes", &sql).await
 }

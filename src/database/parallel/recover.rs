@@ -2,19 +2,14 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::super::DatabaseError;
 use crate::error::{Advice, Retry};
 
-/// Between the tries: long enough for a server to come back from a crash, or a link from a hiccup.
-const PAUSES: [Duration; 7] = [
-    Duration::from_millis(250),
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-    Duration::from_secs(16),
-];
+/// Between the tries: a server comes back from a crash, or a link from a hiccup.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(8);
 /// How often the same piece of work may be lost.
 pub(super) const LOSSES_MAX: usize = 5;
 
@@ -42,19 +37,23 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
 }
 
 /// The tries to get one connection.
-#[derive(Default)]
 pub(super) struct Patience {
-    tries: usize,
+    end: Instant,
+    pause: Duration,
 }
 
 impl Patience {
-    /// Waits before the next try; gives the error back if that is for good, or has come too often.
+    pub fn new(limit: Duration) -> Self {
+        Patience { end: Instant::now() + limit, pause: PAUSE_FIRST }
+    }
+
+    /// Waits before the next try; gives the error back if that is for good, or it took too long.
     pub async fn after(&mut self, error: DatabaseError) -> Result<(), DatabaseError> {
-        match PAUSES.get(self.tries) {
-            Some(pause) if is_passing(&error) => tokio::time::sleep(*pause).await,
-            Some(_) | None => return Err(error),
+        if !is_passing(&error) || Instant::now() + self.pause > self.end {
+            return Err(error);
         }
-        self.tries += 1;
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())
     }
 }

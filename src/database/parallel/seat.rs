@@ -21,6 +21,7 @@ const FAREWELL_POLL: Duration = Duration::from_millis(100);
 pub(super) struct Reader<'a> {
     pub source: &'a Server,
     pub snapshot: &'a Snapshot,
+    pub patience: Duration,
     pub session: Option<Session>,
 }
 
@@ -30,7 +31,7 @@ impl Reader<'_> {
         let session = match self.session.take() {
             Some(session) if !session.is_closed() => session,
             Some(_) | None => {
-                let mut patience = Patience::default();
+                let mut patience = Patience::new(self.patience);
                 loop {
                     match self.open().await {
                         Ok(session) => break session,
@@ -61,6 +62,7 @@ pub(super) struct Writer<'a> {
     pub way: &'a Way,
     /// Settings of its own.
     pub settings: &'a str,
+    pub patience: Duration,
     open: Option<Open>,
     /// The server process of the session before, as long as it may still be at work.
     before: Option<Backend>,
@@ -79,8 +81,13 @@ struct Backend {
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(destination: &'a Destination, way: &'a Way, settings: &'a str) -> Self {
-        Writer { destination, way, settings, open: None, before: None }
+    pub fn new(
+        destination: &'a Destination,
+        way: &'a Way,
+        settings: &'a str,
+        patience: Duration,
+    ) -> Self {
+        Writer { destination, way, settings, patience, open: None, before: None }
     }
 
     /// The session; a new one if there is none. Whatever the one before was doing is over then,
@@ -92,7 +99,7 @@ impl<'a> Writer<'a> {
                 if let Some(lost) = lost {
                     self.before = Some(lost.backend);
                 }
-                let mut patience = Patience::default();
+                let mut patience = Patience::new(self.patience);
                 let open = loop {
                     match self.connect().await {
                         Ok(open) => break open,
@@ -142,10 +149,11 @@ impl<'a> Writer<'a> {
         }
         let action = "prepare to write";
         let sql = format!(
-            "{EXACT}; SET default_tablespace = ''; SET ROLE {}; {};
-             SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()",
-            ident(&self.destination.owner),
-            self.settings
+            "{EXACT}; SET default_tablespace = ''; {};
+             SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid();
+             SET ROLE {}",
+            self.settings,
+            ident(&self.destination.owner)
         );
         let rows = session.texts(action, &sql).await?;
         let backend = match rows.last().map(Vec::as_slice) {

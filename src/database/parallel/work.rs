@@ -139,8 +139,9 @@ impl<'a> Work<'a> {
 
     fn copier(&self) -> Copier<'_> {
         let (source, snapshot) = (self.job.source, self.job.snapshot);
+        let patience = self.job.options.patience;
         Copier {
-            reader: Reader { source, snapshot, session: None },
+            reader: Reader { source, snapshot, patience, session: None },
             writer: self.writer(DURABLE),
             encoding: &self.inventory.encoding,
             told: &self.told,
@@ -148,7 +149,7 @@ impl<'a> Work<'a> {
     }
 
     fn writer<'s>(&'s self, settings: &'s str) -> Writer<'s> {
-        Writer::new(self.job.destination, self.way, settings)
+        Writer::new(self.job.destination, self.way, settings, self.job.options.patience)
     }
 
     fn next_part(&self) -> Option<Part> {

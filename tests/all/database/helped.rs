@@ -2,8 +2,8 @@
 //! who comes.
 
 use rustix::process::Signal;
-use transhume::database::stream::Compression;
-use transhume::database::{Access, check};
+use transhume::database::stream::{self, Compression};
+use transhume::database::{Access, Mode, check};
 use transhume::error::{Advice, Retry, one_line};
 use transhume::event::Level;
 use transhume::host::helper::{Helper, Reach, install_binary};
@@ -17,14 +17,14 @@ use crate::harness::proxy::Proxy;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_transhume");
 
-async fn helper(host: &dyn Host, reach: Reach) -> Helper {
+pub async fn helper(host: &dyn Host, reach: Reach) -> Helper {
     install_binary(host, reach, Path::new(PROGRAM)).await.unwrap()
 }
 
 fn packed(helper: &Helper) -> Options {
-    let mut options = Options::default();
-    options.stream.compression = Compression::Helper { helper: helper.clone(), level: 3 };
-    options
+    let compression = Compression::Helper { helper: helper.clone(), level: 3 };
+    let stream = stream::Options { compression, ..stream::Options::default() };
+    Options { mode: Mode::Stream(stream), ..Options::default() }
 }
 
 #[tokio::test]
