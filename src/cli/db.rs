@@ -181,13 +181,15 @@ fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
             Compression::Archive { level: level.unwrap_or(1).clamp(1, 9).unsigned_abs() }
         }
     };
-    let mut options = database::Options::default();
-    options.mode = mode(arguments.mode, compression, arguments.jobs);
+    let mut compare = database::compare::Options::default();
     if arguments.jobs > 0 {
-        options.compare.jobs = arguments.jobs;
+        compare.jobs = arguments.jobs;
     }
-    options.skip_compare = arguments.no_verify;
-    options
+    database::Options {
+        mode: mode(arguments.mode, compression, arguments.jobs),
+        compare,
+        skip_compare: arguments.no_verify,
+    }
 }
 
 fn mode(mode: DatabaseMode, compression: Compression, jobs: usize) -> Mode {

@@ -294,7 +294,7 @@ mod tests {
         fn any_bytes_end_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let mut wire = packed(&[b"hello".to_vec()], false);
             wire.extend(bytes);
-            unpacked(&wire);
+            let _ = unpacked(&wire);
         }
     }
 }
