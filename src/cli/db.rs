@@ -36,6 +36,8 @@ Examples:
       ssh://root@new.example:2222/postgresql://mastodon@127.0.0.1:5433/mastodon_production
   transhume db --dry-run 'dbname=a user=m' 'ssh://new.example/dbname=a user=m'
                                         only tell what would stop or trouble the copy
+  transhume db --mode parallel --jobs 4 'dbname=a user=m' 'ssh://new.example/dbname=a user=m'
+                                        four tables and four indexes at a time
   transhume db --replace scratch 'dbname=a user=m' 'ssh://new.example/dbname=scratch user=m'")]
 pub(super) struct Arguments {
     /// The database to copy
