@@ -362,6 +362,17 @@ mod tests {
     }
 
     #[test]
+    fn the_mode_of_the_database_is_a_word() {
+        let with = |mode: &str| {
+            parse(&format!("[target]\nhost = \"h\"\n[database]\nmode = \"{mode}\"\njobs = 3\n"))
+        };
+        assert_eq!(with("parallel").unwrap().database.mode, DatabaseMode::Parallel);
+        assert_eq!(with("stream").unwrap().database.mode, DatabaseMode::Stream);
+        let text = with("quick").unwrap_err().to_string();
+        assert!(text.contains("expected `stream` or `parallel`"), "{text}");
+    }
+
+    #[test]
     fn an_unknown_key_is_told_with_its_line() {
         let error = parse("[target]\nhost = \"h\"\n\n[media]\nconections = 8\n").unwrap_err();
         let text = error.to_string();

@@ -55,7 +55,8 @@ pub(super) struct Arguments {
     /// level of zstd, without it one of gzip (1 to 9) [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
     level: Option<i32>,
-    /// Put nothing on the other machine: pg_dump compresses by itself, which takes longer
+    /// Put nothing on the other machine: pg_dump compresses by itself, which takes longer; in mode
+    /// parallel rows cross as they are
     #[arg(long)]
     no_helper: bool,
     /// Do not compare afterwards

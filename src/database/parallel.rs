@@ -116,7 +116,7 @@ impl Job<'_> {
 
         let way = self.way();
         let settings = build::settings(target, cores, jobs).await;
-        let work = Work::new(self, &inventory, jobs, &way, &settings, monitor);
+        let work = Work::new(self, &inventory, jobs, &way, &settings, copied.bytes, monitor);
         let (bytes, archive) = tokio::try_join!(work.run(), self.programs.post_data())?;
         copied.bytes += bytes;
         if inventory.has_large_objects {
@@ -148,7 +148,8 @@ impl Job<'_> {
         monitor: &dyn Monitor,
     ) -> Result<(), DatabaseError> {
         let compression = &self.options.compression;
-        let (bytes, warnings) = self.programs.pour(sections, more, compression, monitor).await?;
+        let further = told::Further { monitor, before: copied.bytes };
+        let (bytes, warnings) = self.programs.pour(sections, more, compression, &further).await?;
         copied.bytes += bytes;
         copied.problems.extend(warnings);
         Ok(())

@@ -13,19 +13,41 @@ const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How far the workers are.
 pub(super) struct Told<'a> {
     monitor: &'a dyn Monitor,
+    /// What went over before: definitions.
+    before: u64,
     /// Sent, also what had to be sent again.
     moved: AtomicU64,
     /// Committed.
     arrived: AtomicU64,
     told: Mutex<Instant>,
+    /// Of the source.
     indexes: u64,
     built: AtomicU64,
 }
 
+/// A monitor of a part of the work, to which the bytes that went over before are no news.
+pub(super) struct Further<'a> {
+    pub monitor: &'a dyn Monitor,
+    pub before: u64,
+}
+
+impl Monitor for Further<'_> {
+    fn emit(&self, event: Event) {
+        self.monitor.emit(match event {
+            Event::Progress(progress) => Event::Progress(Progress {
+                bytes_done: progress.bytes_done + self.before,
+                ..progress
+            }),
+            other => other,
+        });
+    }
+}
+
 impl<'a> Told<'a> {
-    pub fn new(monitor: &'a dyn Monitor, indexes: u64) -> Self {
+    pub fn new(monitor: &'a dyn Monitor, before: u64, indexes: u64) -> Self {
         Told {
             monitor,
+            before,
             moved: AtomicU64::new(0),
             arrived: AtomicU64::new(0),
             told: Mutex::new(Instant::now()),
@@ -78,7 +100,7 @@ impl<'a> Told<'a> {
         self.monitor.emit(Event::Progress(Progress {
             activity: "database".into(),
             detail: table,
-            bytes_done: bytes,
+            bytes_done: self.before + bytes,
             ..Progress::default()
         }));
     }

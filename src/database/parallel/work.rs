@@ -46,12 +46,12 @@ impl<'a> Work<'a> {
         jobs: usize,
         way: &'a Way,
         settings: &'a str,
+        before: u64,
         monitor: &'a dyn Monitor,
     ) -> Self {
         let reads_pages = job.snapshot.session().version().major() >= READS_PAGES;
         let sizes: Vec<Size> =
             inventory.tables.iter().map(|table| size(table, reads_pages)).collect();
-        let indexes: u64 = sizes.iter().map(|size| size.indexes.len() as u64).sum();
         Work {
             job,
             inventory,
@@ -61,7 +61,7 @@ impl<'a> Work<'a> {
             schedule: Mutex::new(Schedule::new(&sizes, jobs, job.options.part_bytes_min)),
             moved_on: watch::Sender::new(()),
             rows: sizes.iter().map(|_| AtomicU64::new(0)).collect(),
-            told: Told::new(monitor, indexes),
+            told: Told::new(monitor, before, job.snapshot.indexes()),
         }
     }
 

@@ -119,7 +119,11 @@ async fn compression(world: &World) -> Compression {
     match world.target.helper().await {
         Ok(helper) => Compression::Helper { helper: helper.clone(), level: ZSTD_LEVEL },
         Err(error) => {
-            let text = format!("pg_dump compresses by itself: {}", crate::error::one_line(&error));
+            let instead = match world.config.database.mode {
+                DatabaseMode::Stream => "pg_dump compresses by itself",
+                DatabaseMode::Parallel => "rows cross as they are",
+            };
+            let text = format!("{instead}: {}", crate::error::one_line(&error));
             world.monitor.emit(crate::event::Event::Note { text });
             Compression::Archive { level: GZIP_LEVEL }
         }

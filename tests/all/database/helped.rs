@@ -27,6 +27,14 @@ fn packed(helper: &Helper) -> Options {
     Options { mode: Mode::Stream(stream), ..Options::default() }
 }
 
+/// Mode `parallel`, packed, with two workers.
+pub fn packed_in_parallel(helper: &Helper, part_bytes_min: u64) -> Options {
+    let compression = Compression::Helper { helper: helper.clone(), level: 1 };
+    let parallel =
+        by_workers::Options { compression, jobs: 2, part_bytes_min, ..Default::default() };
+    Options { mode: Mode::Parallel(parallel), ..Options::default() }
+}
+
 #[tokio::test]
 async fn a_packed_copy_is_the_same() {
     let pair = Pair::start();
@@ -133,7 +141,10 @@ async fn peer_logins_work_on_both_sides_for_the_owner_and_the_administrator() {
     assert_eq!(destination.admin.as_ref().unwrap().user, "postgres");
     let found = check(&source, &destination, u64::MAX).await.unwrap();
     assert!(found.iter().all(|finding| finding.level == Level::Ok), "{found:#?}");
-    let done = transfer(&source, &destination, "run-1", &packed(&there), &Silent).await.unwrap();
-    assert!(done.comparison.unwrap().is_equal());
-    assert_eq!(portrait(&target_cluster, DATABASE), portrait(&source_cluster, DATABASE));
+    let mut destination = destination;
+    destination.replace = Some(DATABASE.into());
+    for options in [packed(&there), packed_in_parallel(&there, 1)] {
+        transfer_well_by(&source, &destination, &options).await;
+        assert_eq!(portrait(&target_cluster, DATABASE), portrait(&source_cluster, DATABASE));
+    }
 }

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::task::JoinHandle;
-use transhume::database::stream::Compression;
 use transhume::database::{Access, Snapshot, inspect, target};
 use transhume::error::{Advice, Retry, one_line};
 use transhume::host::helper::Reach;
 
 use super::copy::portrait;
 use super::faults::{gone, recovers, under_way};
-use super::helped::helper;
+use super::helped::{helper, packed_in_parallel};
 use super::kinds::{KINDS, clusters};
 use super::*;
 use crate::harness::process::signal;
@@ -21,13 +20,6 @@ use crate::harness::proxy::Proxy;
 const TORTURE: &str = include_str!("torture.sql");
 /// Parts of this size make many of a small table.
 const SMALL_PARTS: u64 = 64 * 1024;
-
-fn packed(helper: &transhume::host::helper::Helper, part_bytes_min: u64) -> Options {
-    let compression = Compression::Helper { helper: helper.clone(), level: 1 };
-    let parallel =
-        by_workers::Options { compression, jobs: 2, part_bytes_min, ..Default::default() };
-    Options { mode: Mode::Parallel(parallel), ..Options::default() }
-}
 
 /// How many transactions put rows into a table.
 fn parts(cluster: &Postgres, table: &str) -> usize {
@@ -100,7 +92,7 @@ async fn a_packed_copy_by_workers_is_the_same() {
     let host = log_in(&sshd, sshd.port()).await;
     let helper = helper(&*host, Reach::Login).await;
     let destination = Destination::new(server(&pair.target, host));
-    let options = packed(&helper, SMALL_PARTS);
+    let options = packed_in_parallel(&helper, SMALL_PARTS);
     transfer_well_by(&pair.source_server(), &destination, &options).await;
     assert_eq!(portrait(&pair.target, DATABASE), portrait(&pair.source, DATABASE));
 }
@@ -210,7 +202,7 @@ async fn links_that_are_cut_again_and_again_cost_only_what_was_under_way() {
     let host = log_in(&sshd, proxy.port()).await;
     let helper = helper(&*host, Reach::Login).await;
     let destination = Destination::new(server(&pair.target, host));
-    let running = start(&pair, &destination, packed(&helper, SMALL_PARTS));
+    let running = start(&pair, &destination, packed_in_parallel(&helper, SMALL_PARTS));
     for cut in 0..CUTS {
         under_way(&pair.target, "transhume", AT_THE_GATE).await;
         tokio::time::sleep(Duration::from_millis(70 * cut as u64)).await;
@@ -325,4 +317,113 @@ async fn a_lock_on_the_source_does_not_hold_the_workers_up_for_ever() {
     assert!(error.hint().unwrap().contains("pg_locks"), "{:?}", error.hint());
     drop((holder, snapshot, prepared));
     recovers(&pair, &destination).await;
+}
+
+#[tokio::test]
+async fn rows_and_sequences_that_an_extension_keeps_for_the_operator_come_along() {
+    let pair = clusters("");
+    let made = "SET ROLE mastodon; CREATE EXTENSION hstore;
+        CREATE TABLE setting (id serial PRIMARY KEY, x text);
+        RESET ROLE; ALTER EXTENSION hstore ADD TABLE setting;
+        ALTER EXTENSION hstore ADD SEQUENCE setting_id_seq;
+        INSERT INTO setting (x) SELECT 'of the extension' FROM generate_series(1, 5)";
+    pair.source.sql(DATABASE, made);
+    pair.source.sql(
+        DATABASE,
+        "UPDATE pg_extension SET extcondition = ARRAY['WHERE id > 5', ''],
+             extconfig = ARRAY['setting'::regclass::oid, 'setting_id_seq'::regclass::oid]
+             WHERE extname = 'hstore';
+         INSERT INTO setting (x) SELECT 'ours' FROM generate_series(1, 20)",
+    );
+    let (source, destination) = (pair.source_server(), pair.destination());
+    let reader = session::connect(&source, Access::Read).await.unwrap();
+    let facts = inspect::inspect_database(&reader).await.unwrap();
+    let prepared = target::prepare(&destination, &facts, "run-1").await.unwrap();
+    pair.target.sql(DATABASE, made);
+    let snapshot = Snapshot::take(&source).await.unwrap();
+    let options = by_workers::Options::default();
+    by_workers::copy(&source, &destination, &snapshot, &prepared, &options, &Silent).await.unwrap();
+    let rows =
+        "SELECT string_agg(id || x, ',' ORDER BY id), nextval('setting_id_seq') FROM setting";
+    assert_eq!(pair.target.sql(DATABASE, rows), pair.source.sql(DATABASE, rows));
+}
+
+/// Makes the gated table the largest, so that all workers stand at the gate and nothing else is
+/// under way.
+fn gate_first(cluster: &Postgres) {
+    cluster.sql(
+        DATABASE,
+        "ALTER TABLE gated ADD COLUMN pad text;
+         ALTER TABLE gated ALTER COLUMN pad SET STORAGE EXTERNAL;
+         UPDATE gated SET pad = repeat(md5(id::text), 400)",
+    );
+}
+
+/// A commit waits for a standby that is not there: it has happened, and nobody was told.
+#[tokio::test]
+async fn a_commit_whose_answer_was_lost_is_not_done_again() {
+    for options in [in_parallel(SMALL_PARTS), in_parallel(u64::MAX)] {
+        let pair = Pair::start();
+        shut_gate(&pair.source);
+        gate_first(&pair.source);
+        let running = start(&pair, &pair.destination(), options);
+        under_way(&pair.target, "transhume", AT_THE_GATE).await;
+        let standby = |name: &str| {
+            let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
+            pair.target.sql("postgres", &set);
+            pair.target.sql("postgres", "SELECT pg_reload_conf()");
+        };
+        standby("nobody");
+        open_gate(&pair.target).await;
+        let waiting = "FROM pg_stat_activity WHERE application_name = 'transhume'
+                       AND query = 'COMMIT' AND wait_event = 'SyncRep'";
+        let count = format!("SELECT count(*) {waiting}");
+        gone(|| pair.target.sql("postgres", &count) == "0", "the way before the commit").await;
+        let end = format!("SELECT count(pg_terminate_backend(pid)) {waiting}");
+        assert_ne!(pair.target.sql("postgres", &end), "0");
+        standby("");
+        must_be_equal(&pair, running.await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn an_index_whose_builder_was_ended_is_built_again() {
+    let pair = Pair::start();
+    shut_gate(&pair.source);
+    gate_first(&pair.source);
+    let running = start(&pair, &pair.destination(), in_parallel(SMALL_PARTS));
+    under_way(&pair.target, "transhume", AT_THE_GATE).await;
+    let holder = session::connect(&pair.destination().server, Access::Write).await.unwrap();
+    holder.execute("lock", "BEGIN; LOCK TABLE public.plenty IN ROW EXCLUSIVE MODE").await.unwrap();
+    open_gate(&pair.target).await;
+    let building = "CREATE%INDEX%plenty%";
+    under_way(&pair.target, "transhume", building).await;
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                       WHERE application_name = 'transhume' AND query LIKE '{building}'"
+    );
+    assert_ne!(pair.target.sql("postgres", &end), "0");
+    under_way(&pair.target, "transhume", building).await;
+    drop(holder);
+    must_be_equal(&pair, running.await.unwrap());
+}
+
+#[tokio::test]
+async fn progress_of_workers_names_tables_and_counts_indexes() {
+    use transhume::event::{Event, Recorder};
+
+    let pair = Pair::start();
+    let recorder = Recorder::default();
+    let (source, destination) = (pair.source_server(), pair.destination());
+    let done = transfer(&source, &destination, "run-1", &in_parallel(1), &recorder).await.unwrap();
+    let told = recorder.events().into_iter().filter_map(|event| match event {
+        Event::Progress(progress) => Some(progress),
+        _ => None,
+    });
+    let rows = told.clone().filter(|progress| progress.activity == "database").last().unwrap();
+    assert_eq!(rows.bytes_done, done.copied.bytes);
+    assert!(rows.bytes_done > 100_000, "{rows:?}");
+    let built: Vec<u64> =
+        told.filter(|one| one.activity == "indexes").map(|one| one.items_done).collect();
+    assert!(built.len() > 5, "{built:?}");
 }
