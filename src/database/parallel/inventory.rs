@@ -16,9 +16,9 @@ pub(super) use indexes::Index;
 const LOCK_WAIT_MAX: u128 = 86_400_000;
 
 /// A table whose rows are copied.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    oid: u32,
+    pub oid: u32,
     /// Qualified and quoted.
     pub name: String,
     /// Those that are stored, quoted; none for a table that has none.

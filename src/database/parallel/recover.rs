@@ -28,6 +28,7 @@ fn is_passing(error: &DatabaseError) -> bool {
         // The server closed it before it said anything: it is being restarted.
         DatabaseError::Protocol { source, .. } => source.is_closed() || is_io(source),
         DatabaseError::Unreachable { source, .. } => source.retry() != Retry::Never,
+        DatabaseError::Host(source) => source.retry() != Retry::Never,
         error => error.retry() == Retry::Safe,
     }
 }
@@ -55,5 +56,37 @@ impl Patience {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::HostError;
+
+    fn lost() -> DatabaseError {
+        DatabaseError::Lost { server: "there".into(), action: "copy rows" }
+    }
+
+    #[test]
+    fn a_lost_link_is_tried_again_and_a_full_disk_is_not() {
+        assert!(is_lost(&lost()));
+        let link = HostError::Lost { host: "there".into(), command: "helper".into() };
+        assert!(is_lost(&DatabaseError::Host(link)));
+        let full = DatabaseError::DiskFull { server: "there".into(), cause: "no space".into() };
+        assert!(!is_lost(&full));
+        assert!(!is_lost(&DatabaseError::SnapshotLost { server: "there".into() }));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_has_an_end() {
+        let mut patience = Patience::new(Duration::from_secs(60));
+        let start = Instant::now();
+        let mut tries = 0;
+        while patience.after(lost()).await.is_ok() {
+            tries += 1;
+        }
+        assert!((8..20).contains(&tries), "{tries}");
+        assert!(start.elapsed() <= Duration::from_secs(60));
     }
 }

@@ -187,3 +187,56 @@ fn condition(pages: Pages) -> String {
         None => from,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let columns = vec!["\"id\"".into(), "\"odd \"\"name\"\"\"".into()];
+        Table { name: "\"public\".\"it's\"".into(), columns, ..Table::default() }
+    }
+
+    #[test]
+    fn a_whole_table_is_emptied_and_frozen() {
+        let said = Statements::new(&table(), None, "UTF8");
+        assert_eq!(
+            said.begin,
+            "BEGIN; TRUNCATE ONLY \"public\".\"it's\"; \
+             SELECT txid_current(), pg_relation_filenode(E'\"public\".\"it''s\"'::regclass)"
+        );
+        assert_eq!(
+            said.to_stdout,
+            "COPY \"public\".\"it's\" (\"id\", \"odd \"\"name\"\"\") TO STDOUT WITH (ENCODING E'UTF8')"
+        );
+        assert_eq!(
+            said.from_stdin,
+            "COPY \"public\".\"it's\" (\"id\", \"odd \"\"name\"\"\") FROM STDIN \
+             WITH (FREEZE, ENCODING E'UTF8')"
+        );
+    }
+
+    #[test]
+    fn a_part_and_the_rows_of_an_extension_are_added() {
+        let part = Pages { start: 7, end: Some(9) };
+        let said = Statements::new(&table(), Some(part), "UTF8");
+        assert!(said.begin.starts_with("BEGIN; SELECT"), "{}", said.begin);
+        assert!(!said.from_stdin.contains("FREEZE"), "{}", said.from_stdin);
+        assert_eq!(
+            said.to_stdout,
+            "COPY (SELECT \"id\", \"odd \"\"name\"\"\" FROM ONLY \"public\".\"it's\" WHERE \
+             ctid >= '(7,0)'::pg_catalog.tid AND ctid < '(9,0)'::pg_catalog.tid) \
+             TO STDOUT WITH (ENCODING E'UTF8')"
+        );
+        let settings = Some("WHERE id > 5".to_owned());
+        let said = Statements::new(&Table { settings, ..table() }, None, "UTF8");
+        assert!(said.begin.starts_with("BEGIN; SELECT"), "{}", said.begin);
+        assert!(said.to_stdout.contains(" WHERE id > 5) TO"), "{}", said.to_stdout);
+    }
+
+    #[test]
+    fn a_table_without_columns_has_no_list() {
+        let said = Statements::new(&Table { columns: Vec::new(), ..table() }, None, "UTF8");
+        assert!(said.from_stdin.starts_with("COPY \"public\".\"it's\" FROM STDIN"));
+    }
+}

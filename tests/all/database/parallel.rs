@@ -420,7 +420,7 @@ async fn progress_of_workers_names_tables_and_counts_indexes() {
         Event::Progress(progress) => Some(progress),
         _ => None,
     });
-    let rows = told.clone().filter(|progress| progress.activity == "database").last().unwrap();
+    let rows = told.clone().rfind(|progress| progress.activity == "database").unwrap();
     assert_eq!(rows.bytes_done, done.copied.bytes);
     assert!(rows.bytes_done > 100_000, "{rows:?}");
     let built: Vec<u64> =
