@@ -170,8 +170,8 @@ impl Job<'_> {
 
 /// The entries of the archive that are there already.
 fn built(inventory: &Inventory) -> BTreeSet<contents::Object> {
-    let tables = inventory.tables.iter().filter(|table| table.settings.is_none());
-    tables.flat_map(|table| &table.indexes).map(inventory::Index::entry).collect()
+    let indexes = inventory.tables.iter().flat_map(|table| &table.indexes);
+    indexes.map(inventory::Index::entry).collect()
 }
 
 /// The tables whose statistics are complete.

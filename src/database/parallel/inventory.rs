@@ -56,8 +56,9 @@ pub(super) async fn take(
     session.execute("wait for locks", &sql).await?;
     let mut tables = tables(session, extensions_made).await?;
     lock(session, &tables).await?;
-    let places: BTreeMap<u32, usize> =
-        tables.iter().enumerate().map(|(place, table)| (table.oid, place)).collect();
+    // The indexes of an extension's table come with the extension.
+    let ours = tables.iter().enumerate().filter(|(_, table)| table.settings.is_none());
+    let places: BTreeMap<u32, usize> = ours.map(|(place, table)| (table.oid, place)).collect();
     for (table, index) in indexes::read(session).await? {
         let Some(place) = places.get(&table) else { continue };
         match index {

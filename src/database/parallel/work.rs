@@ -166,15 +166,10 @@ impl<'a> Work<'a> {
 }
 
 fn size(table: &Table, reads_pages: bool) -> Size {
-    let is_ours = table.settings.is_none();
     Size {
         bytes: table.bytes,
         pages: table.pages,
-        is_divisible: reads_pages && is_ours,
-        // The indexes of an extension's table came with it.
-        indexes: match is_ours {
-            true => table.indexes.iter().map(|index| index.bytes).collect(),
-            false => Vec::new(),
-        },
+        is_divisible: reads_pages && table.settings.is_none(),
+        indexes: table.indexes.iter().map(|index| index.bytes).collect(),
     }
 }
