@@ -152,7 +152,8 @@ pub enum Transport {
 #[serde(deny_unknown_fields, default)]
 pub struct Database {
     pub mode: DatabaseMode,
-    /// Parallel index builds on the target, and connections that compare; 0 for one per core.
+    /// Index builds on the target, tables copied in mode `parallel`, and connections that compare, at
+    /// the same time; 0 for one per core.
     pub jobs: usize,
     /// How closely the copy is compared with the source.
     pub verify: DatabaseVerify,
@@ -163,9 +164,11 @@ pub struct Database {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum DatabaseMode {
-    /// `pg_dump -Fc` through SSH into `pg_restore`.
+    /// `pg_dump` through SSH into `pg_restore`.
     #[default]
     Stream,
+    /// Several tables at the same time, indexes as soon as their table is in.
+    Parallel,
 }
 
 /// How closely two databases are compared, beside their definitions.
@@ -369,6 +372,17 @@ mod tests {
         assert_eq!(config.source.root, "/home/mastodon/live");
         assert_eq!(config.target.env_path(), "/home/mastodon/live/.env.production");
         assert_eq!(config.media.connections, 4);
+    }
+
+    #[test]
+    fn the_mode_of_the_database_is_a_word() {
+        let with = |mode: &str| {
+            parse(&format!("[target]\nhost = \"h\"\n[database]\nmode = \"{mode}\"\njobs = 3\n"))
+        };
+        assert_eq!(with("parallel").unwrap().database.mode, DatabaseMode::Parallel);
+        assert_eq!(with("stream").unwrap().database.mode, DatabaseMode::Stream);
+        let text = with("quick").unwrap_err().to_string();
+        assert!(text.contains("expected `stream` or `parallel`"), "{text}");
     }
 
     #[test]

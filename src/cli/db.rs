@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use crate::config::DatabaseMode;
 use crate::database::compare::{self, Depth};
 use crate::database::preflight::TARGET;
-use crate::database::stream::Compression;
+use crate::database::stream::{self, Compression};
 use crate::database::target::{self, Destination};
-use crate::database::{self, DatabaseError, Looking, Server, Transferred};
+use crate::database::{self, DatabaseError, Looking, Mode, Server, Transferred, parallel};
 use crate::event::{Event, Finding, Level, Monitor};
 use crate::units::{Bytes, duration};
 
@@ -37,6 +37,8 @@ Examples:
       ssh://root@new.example:2222/postgresql://mastodon@127.0.0.1:5433/mastodon_production
   transhume db --dry-run 'dbname=a user=m' 'ssh://new.example/dbname=a user=m'
                                         only tell what would stop or trouble the copy
+  transhume db --mode parallel --jobs 4 'dbname=a user=m' 'ssh://new.example/dbname=a user=m'
+                                        four tables and four indexes at a time
   transhume db --replace scratch 'dbname=a user=m' 'ssh://new.example/dbname=scratch user=m'")]
 pub(super) struct Arguments {
     /// The database to copy
@@ -46,14 +48,16 @@ pub(super) struct Arguments {
     /// How to copy
     #[arg(long, value_enum, default_value_t = DatabaseMode::Stream)]
     mode: DatabaseMode,
-    /// Indexes built and connections that compare at the same time [default: one for each core]
+    /// Indexes built, in mode parallel tables copied, and connections that compare at the same time
+    /// [default: one for each core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
     /// How hard to compress what goes through SSH, 0 for not at all [default: 3]. With the helper a
     /// level of zstd, without it one of gzip (1 to 9) [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
     level: Option<i32>,
-    /// Put nothing on the other machine: pg_dump compresses by itself, which takes longer
+    /// Put nothing on the other machine: pg_dump compresses by itself, which takes longer; in mode
+    /// parallel rows cross as they are
     #[arg(long)]
     no_helper: bool,
     /// What to compare afterwards: every value, only how many rows there are, or nothing
@@ -186,10 +190,6 @@ async fn look(
 }
 
 fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
-    // The only mode so far; the match makes the next one a compile error here.
-    match arguments.mode {
-        DatabaseMode::Stream => {}
-    }
     let compression = match (arguments.level, &ends.unpacker) {
         (Some(0), _) => Compression::None,
         (None, _) if !ends.through_ssh => Compression::None,
@@ -200,16 +200,27 @@ fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
             Compression::Archive { level: level.unwrap_or(1).clamp(1, 9).unsigned_abs() }
         }
     };
-    let mut options = database::Options::default();
-    options.stream.compression = compression;
-    options.stream.jobs = arguments.jobs;
-    options.compare.jobs = arguments.jobs;
+    let mut compare = compare::Options { jobs: arguments.jobs, ..Default::default() };
     match arguments.verify {
-        Verify::Content => options.compare.depth = Depth::Content,
-        Verify::Rows => options.compare.depth = Depth::Rows,
-        Verify::None => options.skip_compare = true,
+        Verify::Content => compare.depth = Depth::Content,
+        Verify::Rows | Verify::None => compare.depth = Depth::Rows,
     }
-    options
+    database::Options {
+        mode: mode(arguments.mode, compression, arguments.jobs),
+        compare,
+        skip_compare: arguments.verify == Verify::None,
+    }
+}
+
+fn mode(mode: DatabaseMode, compression: Compression, jobs: usize) -> Mode {
+    match mode {
+        DatabaseMode::Stream => {
+            Mode::Stream(stream::Options { compression, jobs, ..Default::default() })
+        }
+        DatabaseMode::Parallel => {
+            Mode::Parallel(parallel::Options { compression, jobs, ..Default::default() })
+        }
+    }
 }
 
 /// Says what was done, and lists what is not right; whether there was anything.
@@ -268,6 +279,7 @@ fn failure(error: DatabaseError) -> Failure {
         | DatabaseError::Busy { .. }
         | DatabaseError::Sql { .. }
         | DatabaseError::Lost { .. }
+        | DatabaseError::SnapshotLost { .. }
         | DatabaseError::Answer { .. }
         | DatabaseError::TimedOut { .. }
         | DatabaseError::Host(_)

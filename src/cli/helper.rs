@@ -32,6 +32,9 @@ enum Work {
     Forget,
     /// Connects standard input and output to a socket
     Connect {
+        /// Pack what goes through in both directions
+        #[arg(long)]
+        packed: bool,
         /// tcp:HOST:PORT or unix:/PATH
         #[arg(value_parser = address)]
         address: Address,
@@ -67,8 +70,9 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             }
             0
         }
-        Work::Connect { address } => {
-            let bridged = serve::bridge(&address, tokio::io::stdin(), tokio::io::stdout()).await;
+        Work::Connect { packed, address } => {
+            let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
+            let bridged = serve::bridge(&address, packed, input, output).await;
             bridged.map_err(|error| Failure::new(Exit::Failed, error))?;
             0
         }

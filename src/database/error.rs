@@ -32,6 +32,9 @@ pub enum DatabaseError {
     Sql { server: String, action: &'static str, source: Box<SqlError> },
     #[error("the connection to {server} was lost while it was to {action}")]
     Lost { server: String, action: &'static str },
+    /// The session that held the moment to be copied is gone; no other can have the same.
+    #[error("the session on {server} that held the snapshot was lost: the copy cannot go on")]
+    SnapshotLost { server: String },
     #[error("{server} gave an answer to `{action}` that makes no sense: {problem}")]
     Answer { server: String, action: &'static str, problem: String },
     #[error("{server} did not {action} within {secs} s")]
@@ -105,6 +108,11 @@ impl Advice for DatabaseError {
             DatabaseError::Lost { .. } | DatabaseError::TimedOut { .. } => {
                 Some("run the same command again: it starts from what is there".into())
             }
+            DatabaseError::SnapshotLost { .. } => Some(
+                "run the same command again: it starts over with a new snapshot. If it happens \
+                 again, the server's log says who ended the session"
+                    .into(),
+            ),
             DatabaseError::Answer { .. } => None,
             DatabaseError::Host(error) => error.hint(),
             DatabaseError::Tool { cause, .. } => tool_hint(cause),
@@ -150,7 +158,9 @@ impl Advice for DatabaseError {
             DatabaseError::Unreachable { source, .. } => source.retry(),
             DatabaseError::Host(source) => source.retry(),
             DatabaseError::NoAnswer { .. } | DatabaseError::Busy { .. } => Retry::Safe,
-            DatabaseError::Lost { .. } | DatabaseError::TimedOut { .. } => Retry::Unknown,
+            DatabaseError::Lost { .. }
+            | DatabaseError::SnapshotLost { .. }
+            | DatabaseError::TimedOut { .. } => Retry::Unknown,
             DatabaseError::Conninfo { .. }
             | DatabaseError::Protocol { .. }
             | DatabaseError::Login { .. }

@@ -1,6 +1,8 @@
 //! An SQL session: opened through a [`crate::host::Host`], checked to be with PostgreSQL itself
 //! and not with a pooler, and read-only unless asked otherwise.
 
+mod copying;
+
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -8,7 +10,8 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{Client, NoTls, Row, SimpleQueryMessage};
 
-use crate::host::{Address, RunAs, Stream, helper};
+use crate::host::helper::{self, Helper};
+use crate::host::{Address, RunAs, Stream};
 
 use super::{DatabaseError, Server, SqlError, Version};
 
@@ -24,6 +27,16 @@ const LOCK_WAIT: &str = "60s";
 pub enum Access {
     Read,
     Write,
+}
+
+/// How the bytes of a session travel.
+#[derive(Clone, Debug, Default)]
+pub enum Way {
+    #[default]
+    Plain,
+    /// Packed by us and by our helper beside the server, which whoever the server's programs run
+    /// as must be able to run.
+    Packed { helper: Helper, level: i32 },
 }
 
 /// An open session. Dropping it ends it.
@@ -43,9 +56,18 @@ impl Drop for Session {
 
 /// Opens a session with `server`.
 pub async fn connect(server: &Server, access: Access) -> Result<Session, DatabaseError> {
+    connect_by(server, access, &Way::Plain).await
+}
+
+/// Opens a session with `server` whose bytes travel by `way`.
+pub async fn connect_by(
+    server: &Server,
+    access: Access,
+    way: &Way,
+) -> Result<Session, DatabaseError> {
     let label = server.label();
     let login = async {
-        let stream = stream_to(server).await.map_err(|error| DatabaseError::Unreachable {
+        let stream = stream_to(server, way).await.map_err(|error| DatabaseError::Unreachable {
             server: label.clone(),
             source: error.into(),
         })?;
@@ -57,7 +79,11 @@ pub async fn connect(server: &Server, access: Access) -> Result<Session, Databas
     }
 }
 
-async fn stream_to(server: &Server) -> Result<Stream, crate::host::HostError> {
+async fn stream_to(server: &Server, way: &Way) -> Result<Stream, crate::host::HostError> {
+    if let Way::Packed { helper, level } = way {
+        let (user, address) = (&server.os_user, &server.address);
+        return helper::connect_packed(&*server.host, helper, user, address, *level).await;
+    }
     match (&server.address, &server.os_user, &server.helper) {
         (Address::Unix { .. }, user @ (RunAs::User(_) | RunAs::Root), Some(helper)) => {
             helper::connect_as(&*server.host, helper, user, &server.address).await
@@ -240,6 +266,27 @@ impl Session {
         row.try_get(column).map_err(|error| {
             self.nonsense(action, &format!("column {column}: {}", crate::error::one_line(&error)))
         })
+    }
+
+    /// Whether the connection is known to be gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    /// Runs statements, however long they take, and gives the rows of all of them as text.
+    pub(super) async fn texts(
+        &self,
+        action: &'static str,
+        sql: &str,
+    ) -> Result<Vec<Vec<Option<String>>>, DatabaseError> {
+        let messages = self.patient(action, self.client.simple_query(sql)).await?;
+        let rows = messages.iter().filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect())
+            }
+            _ => None,
+        });
+        Ok(rows.collect())
     }
 
     async fn patient<T>(

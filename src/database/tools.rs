@@ -41,6 +41,11 @@ pub async fn version(server: &Server, tool: Tool) -> Result<Version, DatabaseErr
     })
 }
 
+/// The command that lists what the archive at `path` holds.
+pub(super) fn contents(server: &Server, path: &str) -> Command {
+    program(server, Tool::Restore).args(["--list", path])
+}
+
 fn program(server: &Server, tool: Tool) -> Command {
     let path = match &server.bin_dir {
         Some(dir) => format!("{}/{}", dir.trim_end_matches('/'), tool.name()),

@@ -6,18 +6,31 @@ use std::time::Duration;
 use crate::event::Monitor;
 
 use super::compare::{self, Comparison};
+use super::copied::Copied;
 use super::session::{self, Access};
-use super::stream::{self, Copied, Snapshot};
 use super::target::{self, Destination, Mark, MarkState};
-use super::{DatabaseError, Server, inspect};
+use super::{DatabaseError, Server, Snapshot, inspect, parallel, stream};
 
 /// How to transfer.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    pub stream: stream::Options,
+    pub mode: Mode,
     pub compare: compare::Options,
     /// Leave the comparison out: the caller makes it.
     pub skip_compare: bool,
+}
+
+/// The way to copy, and how.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    Stream(stream::Options),
+    Parallel(parallel::Options),
+}
+
+impl Default for Mode {
+    fn default() -> Self {
+        Mode::Stream(stream::Options::default())
+    }
 }
 
 /// What a transfer did and what was found afterwards.
@@ -78,8 +91,14 @@ async fn fill(
     monitor: &dyn Monitor,
 ) -> Result<Transferred, DatabaseError> {
     let snapshot = Snapshot::take(source).await?;
-    let copied =
-        stream::copy(source, destination, &snapshot, prepared, &options.stream, monitor).await?;
+    let copied = match &options.mode {
+        Mode::Stream(options) => {
+            stream::copy(source, destination, &snapshot, prepared, options, monitor).await?
+        }
+        Mode::Parallel(options) => {
+            parallel::copy(source, destination, &snapshot, prepared, options, monitor).await?
+        }
+    };
     if options.skip_compare {
         return Ok(Transferred { copied, comparison: None });
     }

@@ -4,9 +4,11 @@
 //! On the wire: 4 bytes of magic, one zstd frame, then the BLAKE3 digest (32 bytes) and the
 //! length (8 bytes, little endian) of the plain bytes, then the end. [`pack`] makes it, [`unpack`]
 //! reads it. Compression works on a blocking thread between two bounded queues; memory does not
-//! depend on the length. Neither knows what the bytes mean.
+//! depend on the length. Neither knows what the bytes mean. A conversation, whose bytes may not wait
+//! for more, goes through [`PackedWriter`] and [`PackedReader`] instead.
 
 mod codec;
+mod live;
 
 use std::io;
 use std::pin::Pin;
@@ -17,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 use codec::{Packer, Unpacker};
+pub use live::{PackedReader, PackedWriter};
 
 /// The exit code of `helper unpack` when the stream broke off.
 pub const EXIT_TRUNCATED: u8 = 121;

@@ -7,6 +7,7 @@ mod faults;
 mod generated;
 mod helped;
 mod kinds;
+mod parallel;
 mod refusals;
 mod risks;
 mod verb;
@@ -17,7 +18,9 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 use transhume::database::target::Destination;
-use transhume::database::{DatabaseError, Options, Server, Transferred, session, transfer};
+use transhume::database::{
+    DatabaseError, Mode, Options, Server, Transferred, parallel as by_workers, session, transfer,
+};
 use transhume::event::Silent;
 use transhume::host::local::Local;
 use transhume::host::ssh::surroundings::Surroundings;
@@ -115,6 +118,12 @@ pub fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
+/// Mode `parallel` with two workers, and tables cut into parts of this size or more.
+pub fn in_parallel(part_bytes_min: u64) -> Options {
+    let parallel = by_workers::Options { jobs: 2, part_bytes_min, ..Default::default() };
+    Options { mode: Mode::Parallel(parallel), ..Options::default() }
+}
+
 /// A transfer that must not work.
 pub async fn transfer_badly(source: &Server, destination: &Destination) -> DatabaseError {
     match transfer(source, destination, "run-1", &Options::default(), &Silent).await {
@@ -125,7 +134,15 @@ pub async fn transfer_badly(source: &Server, destination: &Destination) -> Datab
 
 /// A transfer that has to work and to be found equal.
 pub async fn transfer_well(source: &Server, destination: &Destination) -> Transferred {
-    let transferred = transfer(source, destination, "run-1", &Options::default(), &Silent)
+    transfer_well_by(source, destination, &Options::default()).await
+}
+
+pub async fn transfer_well_by(
+    source: &Server,
+    destination: &Destination,
+    options: &Options,
+) -> Transferred {
+    let transferred = transfer(source, destination, "run-1", options, &Silent)
         .await
         .unwrap_or_else(|error| panic!("{}", transhume::error::one_line(&error)));
     let comparison = transferred.comparison.as_ref().unwrap();

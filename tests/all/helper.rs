@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transhume::error::{Advice, one_line};
-use transhume::host::helper::{Helper, HelperError, Reach, connect_as, install_binary};
+use transhume::host::helper::{
+    Helper, HelperError, Reach, connect_as, connect_packed, install_binary,
+};
 use transhume::host::local::Local;
 use transhume::host::pipe::{PackOptions, pack};
 use transhume::host::{Address, Command, Exit, Host, HostError, RunAs, run, run_ok};
@@ -63,7 +65,7 @@ async fn is_installed_privately_once_and_reused_and_removed() {
     assert_eq!((mode(path), mode(path.parent().unwrap())), (0o700, 0o700));
     let hello = run_ok(host.as_ref(), &helper.command(["hello"])).await.unwrap();
     let digest = blake3::hash(&std::fs::read(binary()).unwrap());
-    assert_eq!(hello, format!("transhume-helper 1 {} {digest}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(hello, format!("transhume-helper 2 {} {digest}", env!("CARGO_PKG_VERSION")));
 
     let inode = std::fs::metadata(path).unwrap().ino();
     assert_eq!(installed(host.as_ref(), Reach::Login).await, helper);
@@ -86,7 +88,7 @@ async fn a_binary_that_is_not_ours_any_more_is_replaced() {
     let (_sshd, host) = logged_in_to(place.sshd()).await;
     let helper = installed(host.as_ref(), Reach::Login).await;
     let path = Path::new(helper.path());
-    for broken in ["", "#!/bin/sh\necho transhume-helper 1 0.0.0 0000\n", "\x7fELF"] {
+    for broken in ["", "#!/bin/sh\necho transhume-helper 2 0.0.0 0000\n", "\x7fELF"] {
         std::fs::write(path, broken).unwrap();
         assert_eq!(installed(host.as_ref(), Reach::Login).await, helper);
         assert_eq!(std::fs::read(path).unwrap(), std::fs::read(binary()).unwrap());
@@ -211,6 +213,14 @@ async fn a_unix_socket_sees_the_user_that_connects() {
         let helper = installed(host, place.everyone()).await;
         for (user, uid) in [(RunAs::User("nobody".into()), 65534), (RunAs::Root, 0)] {
             let mut stream = connect_as(host, &helper, &user, &address).await.unwrap();
+            stream.write_all(b"half-closed").await.unwrap();
+            stream.shutdown().await.unwrap();
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard).await.unwrap();
+            assert_eq!(heard, format!("uid {uid}\nHALF-CLOSED"), "{host:?}");
+
+            let packed = connect_packed(host, &helper, &user, &address, 3).await;
+            let mut stream = packed.unwrap();
             stream.write_all(b"half-closed").await.unwrap();
             stream.shutdown().await.unwrap();
             let mut heard = String::new();

@@ -14,9 +14,11 @@ use tokio::process::Child;
 
 use super::{CONNECTED, PROTOCOL};
 use crate::host::local::Local;
-use crate::host::pipe::{self, UnpackError};
-use crate::host::{Address, Host, HostError};
+use crate::host::pipe::{self, PackedReader, PackedWriter, UnpackError};
+use crate::host::{Address, Host, HostError, Stream};
 
+/// What a server answers is short, or fetched as fast as it can be made.
+const ANSWER_LEVEL: i32 = 1;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(20);
 /// The exit code for a program that cannot be started, as shells have it.
 const EXIT_NOT_FOUND: u8 = 127;
@@ -58,10 +60,12 @@ pub(super) fn digest(path: &Path) -> io::Result<String> {
 }
 
 /// Connects to `address`, says so, and passes bytes in both directions until the socket ends. The
-/// end of `input` is passed on; the answer to it is still delivered.
+/// end of `input` is passed on; the answer to it is still delivered. `packed`: everything but the
+/// first word.
 pub async fn bridge(
     address: &Address,
-    mut input: impl AsyncRead + Unpin,
+    packed: bool,
+    input: impl AsyncRead + Unpin,
     mut output: impl AsyncWrite + Unpin,
 ) -> Result<(), HostError> {
     let host = Local::new();
@@ -74,6 +78,22 @@ pub async fn bridge(
     let socket = connecting.map_err(|_| failed(io::ErrorKind::TimedOut.into()))??;
     output.write_all(CONNECTED).await.map_err(failed)?;
     output.flush().await.map_err(failed)?;
+    if packed {
+        let input = PackedReader::new(input).map_err(failed)?;
+        let output = PackedWriter::new(output, ANSWER_LEVEL).map_err(failed)?;
+        pass(socket, input, output).await;
+    } else {
+        pass(socket, input, output).await;
+    }
+    Ok(())
+}
+
+/// Passes bytes until the socket ends.
+async fn pass(
+    socket: Stream,
+    mut input: impl AsyncRead + Unpin,
+    mut output: impl AsyncWrite + Unpin,
+) {
     let (mut reader, mut writer) = tokio::io::split(socket);
     let upstream = async {
         // That it ends with an error shows on the other half as well.
@@ -85,7 +105,11 @@ pub async fn bridge(
         let mut block = vec![0; 64 * 1024];
         loop {
             match reader.read(&mut block).await {
-                Ok(0) | Err(_) => break,
+                Ok(0) => {
+                    let _ = output.shutdown().await;
+                    break;
+                }
+                Err(_) => break,
                 Ok(count) => {
                     if output.write_all(&block[..count]).await.is_err()
                         || output.flush().await.is_err()
@@ -100,7 +124,6 @@ pub async fn bridge(
         () = upstream => {}
         () = downstream => {}
     }
-    Ok(())
 }
 
 /// Feeds the packed stream `input`, unpacked, to a program, whose output and complaints go where

@@ -1,4 +1,4 @@
-//! The database, in mode `stream`: made, filled and compared.
+//! The database: made, filled and compared.
 
 use std::sync::Mutex;
 
@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::Scene;
-use crate::config::{self, DatabaseVerify};
+use crate::config::{self, DatabaseMode, DatabaseVerify};
 use crate::database::compare;
-use crate::database::stream::Compression;
+use crate::database::stream::{self, Compression};
 use crate::database::target::{self, Mark, MarkState};
-use crate::database::{self, DatabaseError};
+use crate::database::{self, DatabaseError, Mode, parallel};
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
 
@@ -60,14 +60,10 @@ impl Step for Database {
 
     async fn run(&self, _: &Value) -> Result<(), StepError> {
         let Scene { world, facts, run, .. } = &self.scene;
-        let jobs = world.config.database.jobs;
-        let stream = database::stream::Options {
-            compression: compression(world).await,
-            jobs,
-            ..Default::default()
-        };
-        let compare = comparing(&world.config.database);
-        let options = database::Options { stream, compare, ..Default::default() };
+        let database = &world.config.database;
+        let mode = mode(database, compression(world).await);
+        let options =
+            database::Options { mode, compare: comparing(database), ..Default::default() };
         let (source, target) = (&facts.database, &facts.destination);
         let done = database::transfer(source, target, run, &options, &*world.monitor).await?;
         for problem in done.copied.problems {
@@ -120,6 +116,18 @@ pub fn comparing(config: &config::Database) -> compare::Options {
     compare::Options { jobs: config.jobs, depth, ..Default::default() }
 }
 
+fn mode(config: &config::Database, compression: Compression) -> Mode {
+    let jobs = config.jobs;
+    match config.mode {
+        DatabaseMode::Stream => {
+            Mode::Stream(stream::Options { compression, jobs, ..Default::default() })
+        }
+        DatabaseMode::Parallel => {
+            Mode::Parallel(parallel::Options { compression, jobs, ..Default::default() })
+        }
+    }
+}
+
 /// zstd where our helper can unpack it; nothing to be installed otherwise.
 async fn compression(world: &World) -> Compression {
     if world.target.side.host.is_none() && world.source.side.host.is_none() {
@@ -128,7 +136,11 @@ async fn compression(world: &World) -> Compression {
     match world.target.helper().await {
         Ok(helper) => Compression::Helper { helper: helper.clone(), level: ZSTD_LEVEL },
         Err(error) => {
-            let text = format!("pg_dump compresses by itself: {}", crate::error::one_line(&error));
+            let instead = match world.config.database.mode {
+                DatabaseMode::Stream => "pg_dump compresses by itself",
+                DatabaseMode::Parallel => "rows cross as they are",
+            };
+            let text = format!("{instead}: {}", crate::error::one_line(&error));
             world.monitor.emit(crate::event::Event::Note { text });
             Compression::Archive { level: GZIP_LEVEL }
         }

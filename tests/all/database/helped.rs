@@ -2,8 +2,8 @@
 //! who comes.
 
 use rustix::process::Signal;
-use transhume::database::stream::Compression;
-use transhume::database::{Access, check};
+use transhume::database::stream::{self, Compression};
+use transhume::database::{Access, Mode, check};
 use transhume::error::{Advice, Retry, one_line};
 use transhume::event::Level;
 use transhume::host::helper::{Helper, Reach, install_binary};
@@ -17,14 +17,22 @@ use crate::harness::proxy::Proxy;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_transhume");
 
-async fn helper(host: &dyn Host, reach: Reach) -> Helper {
+pub async fn helper(host: &dyn Host, reach: Reach) -> Helper {
     install_binary(host, reach, Path::new(PROGRAM)).await.unwrap()
 }
 
 fn packed(helper: &Helper) -> Options {
-    let mut options = Options::default();
-    options.stream.compression = Compression::Helper { helper: helper.clone(), level: 3 };
-    options
+    let compression = Compression::Helper { helper: helper.clone(), level: 3 };
+    let stream = stream::Options { compression, ..stream::Options::default() };
+    Options { mode: Mode::Stream(stream), ..Options::default() }
+}
+
+/// Mode `parallel`, packed, with two workers.
+pub fn packed_in_parallel(helper: &Helper, part_bytes_min: u64) -> Options {
+    let compression = Compression::Helper { helper: helper.clone(), level: 1 };
+    let parallel =
+        by_workers::Options { compression, jobs: 2, part_bytes_min, ..Default::default() };
+    Options { mode: Mode::Parallel(parallel), ..Options::default() }
 }
 
 #[tokio::test]
@@ -133,7 +141,10 @@ async fn peer_logins_work_on_both_sides_for_the_owner_and_the_administrator() {
     assert_eq!(destination.admin.as_ref().unwrap().user, "postgres");
     let found = check(&source, &destination, u64::MAX).await.unwrap();
     assert!(found.iter().all(|finding| finding.level == Level::Ok), "{found:#?}");
-    let done = transfer(&source, &destination, "run-1", &packed(&there), &Silent).await.unwrap();
-    assert!(done.comparison.unwrap().is_equal());
-    assert_eq!(portrait(&target_cluster, DATABASE), portrait(&source_cluster, DATABASE));
+    let mut destination = destination;
+    destination.replace = Some(DATABASE.into());
+    for options in [packed(&there), packed_in_parallel(&there, 1)] {
+        transfer_well_by(&source, &destination, &options).await;
+        assert_eq!(portrait(&target_cluster, DATABASE), portrait(&source_cluster, DATABASE));
+    }
 }

@@ -91,6 +91,21 @@ fn copies_through_ssh_and_says_what_it_compared() {
 }
 
 #[test]
+fn several_workers_copy_through_ssh() {
+    let setting = Setting::start();
+    let words = ["--mode", "parallel", "--jobs", "2"];
+    let output = setting.db(&words, &setting.source(), &setting.target());
+    let text = said(&output);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("compared and found equal: 9 tables with 10,405 rows"), "{text}");
+    assert_eq!(portrait(&setting.pair.target, DATABASE), portrait(&setting.pair.source, DATABASE));
+    let without_helper = ["--mode", "parallel", "--no-helper", "--replace", DATABASE];
+    let output = setting.db(&without_helper, &setting.source(), &setting.target());
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert_eq!(portrait(&setting.pair.target, DATABASE), portrait(&setting.pair.source, DATABASE));
+}
+
+#[test]
 fn a_dry_run_changes_nothing() {
     let setting = Setting::start();
     let output = setting.db(&["-n"], &setting.source(), &setting.target());

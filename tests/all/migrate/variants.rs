@@ -73,6 +73,26 @@ fn the_new_server_can_drive_the_move() {
     assert_eq!(sandbox.verify_moved().problems, [""; 0], "{}", told(&output));
 }
 
+/// The database goes by several workers, and goes back when asked.
+#[test]
+fn the_database_is_moved_by_several_workers() {
+    let sandbox = Sandbox::start(&Options::small());
+    let mut config = sandbox.config();
+    let database = config.entry("database").or_insert_with(|| toml::Table::new().into());
+    let database = database.as_table_mut().unwrap();
+    database.insert("mode".into(), "parallel".into());
+    database.insert("jobs".into(), 2.into());
+    sandbox.write_config(&config);
+    let old = Snapshot::take(&sandbox.old);
+    assert_exit(&transhume(&sandbox, &["migrate", "--yes", "--until", "database"]), 0);
+    assert_exit(&transhume(&sandbox, &["rollback", "--yes"]), 0);
+    sandbox.wait_for_services(&sandbox.old);
+    assert_eq!(sandbox.source_changes(&old), [""; 0]);
+    let output = transhume(&sandbox, &["migrate", "--yes"]);
+    assert_exit(&output, 0);
+    assert_eq!(sandbox.verify_moved().problems, [""; 0], "{}", told(&output));
+}
+
 /// The new server's nginx shows its welcome page until the old one's site comes along, with a
 /// certificate that the new one has not got.
 #[test]

@@ -3,13 +3,17 @@
 
 use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::event::{Event, Monitor, Progress};
 
+use super::super::Snapshot;
 use super::super::session::{self, Access};
 use super::super::target::Destination;
 use super::super::{DatabaseError, Server, Session};
-use super::{PROGRESS_EVERY, Snapshot};
+
+/// How often progress is looked up on a server.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps `table` at the table that pg_dump is reading.
 pub(super) async fn tables(source: &Server, table: &Mutex<Option<String>>) -> Infallible {

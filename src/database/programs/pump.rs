@@ -40,7 +40,7 @@ pub enum Compression {
 
 impl Compression {
     /// What pg_dump is to do.
-    pub(super) fn archive_level(&self) -> u32 {
+    pub fn archive_level(&self) -> u32 {
         match self {
             Compression::None | Compression::Helper { .. } => 0,
             Compression::Archive { level } => *level,

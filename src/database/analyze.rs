@@ -1,5 +1,6 @@
 //! Statistics for the planner, which a dump does not carry: without them the first hours are slow.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -7,14 +8,23 @@ use futures_util::future::try_join_all;
 
 use crate::event::{Event, Monitor, Progress};
 
-use super::super::quote::{ident, qualified};
-use super::super::session::{self, Access};
-use super::super::target::Destination;
-use super::super::{DatabaseError, inspect};
+use super::quote::{ident, qualified};
+use super::session::{self, Access};
+use super::target::Destination;
+use super::{DatabaseError, inspect};
 
-/// Runs ANALYZE on every table and materialized view, `jobs` at the same time.
+/// Which tables and materialized views.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Tables<'a> {
+    All,
+    /// All but these, by their qualified names.
+    AllBut(&'a BTreeSet<String>),
+}
+
+/// Runs ANALYZE on `which`, `jobs` at the same time.
 pub(super) async fn analyze(
     destination: &Destination,
+    which: Tables<'_>,
     jobs: usize,
     monitor: &dyn Monitor,
 ) -> Result<(), DatabaseError> {
@@ -24,6 +34,10 @@ pub(super) async fn analyze(
         .tables
         .iter()
         .map(|table| qualified(&table.schema, &table.name))
+        .filter(|table| match which {
+            Tables::All => true,
+            Tables::AllBut(done) => !done.contains(table),
+        })
         .collect();
     drop(session);
     // Taken from the end: the largest first.

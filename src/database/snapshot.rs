@@ -1,18 +1,24 @@
 //! One moment of the source, held by a session of ours and shared with all that read it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::super::compare::{Position, positions};
-use super::super::quote::literal;
-use super::super::session::{self, Access};
-use super::super::{DatabaseError, Server, Session};
+use super::compare::{Position, positions};
+use super::quote::literal;
+use super::session::{self, Access};
+use super::{DatabaseError, Server, Session};
+
+/// How often we look whether it is still held.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// invalid_parameter_value, undefined_object, object_not_in_prerequisite_state
+const GONE: [&str; 3] = ["22023", "42704", "55000"];
 
 /// An exported snapshot. It lives as long as this does and the link holds.
 pub struct Snapshot {
     id: String,
     sequences: BTreeMap<String, Position>,
     indexes: u64,
-    _session: Session,
+    session: Session,
 }
 
 impl Snapshot {
@@ -26,7 +32,7 @@ impl Snapshot {
         let id = session.value(action, "SELECT pg_export_snapshot()", &[]).await?;
         let sql = "SELECT count(*) FROM pg_index WHERE indexrelid >= 16384 AND indisvalid";
         let indexes: i64 = session.value("count the indexes", sql, &[]).await?;
-        Ok(Snapshot { id, sequences, indexes: indexes.unsigned_abs(), _session: session })
+        Ok(Snapshot { id, sequences, indexes: indexes.unsigned_abs(), session })
     }
 
     /// What `pg_dump --snapshot` takes.
@@ -44,6 +50,23 @@ impl Snapshot {
         self.indexes
     }
 
+    /// The session that holds it, in its transaction.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Ends when the session that holds it is gone, and with it the snapshot.
+    pub(super) async fn lost(&self) -> DatabaseError {
+        while !self.session.is_closed() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.is_lost()
+    }
+
+    fn is_lost(&self) -> DatabaseError {
+        DatabaseError::SnapshotLost { server: self.session.server().to_owned() }
+    }
+
     /// A new session with the source that sees what the snapshot sees.
     pub async fn join(&self, source: &Server) -> Result<Session, DatabaseError> {
         let session = session::connect(source, Access::Read).await?;
@@ -52,7 +75,13 @@ impl Snapshot {
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT {}",
             literal(&self.id)
         );
-        session.execute(action, &sql).await?;
-        Ok(session)
+        match session.execute(action, &sql).await {
+            Ok(()) => Ok(session),
+            // Whoever exported it is gone; versions have said so in several ways.
+            Err(DatabaseError::Sql { source, .. }) if GONE.contains(&source.code.as_str()) => {
+                Err(self.is_lost())
+            }
+            Err(error) => Err(error),
+        }
     }
 }

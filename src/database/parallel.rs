@@ -1,0 +1,182 @@
+//! Mode `parallel`: one snapshot, several workers, each with a session on either side and an SSH
+//! connection of its own.
+//!
+//! Definitions go through `pg_dump | pg_restore`. Rows go by `COPY`, the largest table first, big
+//! tables cut into ranges of pages. As soon as all of a table is in, other workers build its plain
+//! indexes, put its constraints on them and take its statistics. What is left (foreign keys,
+//! triggers, odd indexes, refreshes and so on) pg_restore makes from the post-data archive, in its
+//! own order. A lost link costs the parts that were under way, as long as the snapshot is held.
+
+mod build;
+pub mod contents;
+mod inventory;
+mod recover;
+mod rows;
+pub mod schedule;
+mod seat;
+mod sequences;
+mod told;
+mod work;
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use crate::event::Monitor;
+
+use super::analyze::{self, Tables};
+use super::copied::{Copied, millis};
+use super::programs::{self, Compression, Programs};
+use super::session::Way;
+use super::target::{Destination, Prepared};
+use super::{DatabaseError, Server, Snapshot};
+use inventory::Inventory;
+use work::Work;
+
+/// More workers than this are not started unless somebody says so.
+const JOBS_MAX_DEFAULT: usize = 8;
+/// How long it may take until it shows that the snapshot went with what failed.
+const CAUSE_WAIT: Duration = Duration::from_millis(600);
+
+/// How to copy.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Of rows only zstd by our helper makes the stream smaller.
+    pub compression: Compression,
+    /// Workers that copy, and workers that build indexes; 0 for one per core of the target.
+    pub jobs: usize,
+    /// How long to wait for a table that somebody else has locked.
+    pub lock_wait: Duration,
+    /// How long a connection that was lost is tried again.
+    pub patience: Duration,
+    /// Tables up to this size are copied at one go.
+    pub part_bytes_min: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            compression: Compression::None,
+            jobs: 0,
+            lock_wait: Duration::from_secs(60),
+            patience: Duration::from_secs(60),
+            part_bytes_min: 64 << 20,
+        }
+    }
+}
+
+/// Fills the prepared database with what `snapshot` sees of the source. When this fails, or is
+/// dropped, the target holds a part: it stays marked as half-done.
+pub async fn copy(
+    source: &Server,
+    destination: &Destination,
+    snapshot: &Snapshot,
+    prepared: &Prepared,
+    options: &Options,
+    monitor: &dyn Monitor,
+) -> Result<Copied, DatabaseError> {
+    let found = Programs::find(source, destination, snapshot, prepared, options.lock_wait);
+    let programs = found.await?;
+    let job = Job { source, destination, snapshot, prepared, options, programs: &programs };
+    let result = tokio::select! {
+        result = job.run(monitor) => result,
+        lost = snapshot.lost() => return Err(lost),
+    };
+    match result {
+        Ok(copied) => Ok(copied),
+        // What follows from the loss of the snapshot may be told before the loss.
+        Err(error) => match tokio::time::timeout(CAUSE_WAIT, snapshot.lost()).await {
+            Ok(lost) => Err(lost),
+            Err(_) => Err(error),
+        },
+    }
+}
+
+struct Job<'a> {
+    source: &'a Server,
+    destination: &'a Destination,
+    snapshot: &'a Snapshot,
+    prepared: &'a Prepared,
+    options: &'a Options,
+    programs: &'a Programs<'a>,
+}
+
+impl Job<'_> {
+    async fn run(&self, monitor: &dyn Monitor) -> Result<Copied, DatabaseError> {
+        let start = Instant::now();
+        let target = &*self.destination.server.host;
+        let cores = programs::cores(target).await?;
+        let jobs = match self.options.jobs {
+            0 => cores.min(JOBS_MAX_DEFAULT),
+            jobs => jobs,
+        };
+        let mut copied = Copied::default();
+        let made = &self.prepared.extensions_made;
+        let inventory = inventory::take(self.snapshot, made, self.options.lock_wait).await?;
+        self.pour(&["pre-data"], &[], &mut copied, monitor).await?;
+
+        let way = self.way();
+        let settings = build::settings(target, cores, jobs).await;
+        let work = Work::new(self, &inventory, jobs, &way, &settings, copied.bytes, monitor);
+        let (bytes, archive) = tokio::try_join!(work.run(), self.programs.post_data())?;
+        copied.bytes += bytes;
+        if inventory.has_large_objects {
+            let only = ["--blobs", "--exclude-table-data=*.*"];
+            self.pour(&["data"], &only, &mut copied, monitor).await?;
+        }
+        work.set_sequences().await?;
+        copied.data_millis = millis(start);
+
+        let start = Instant::now();
+        let built = built(&inventory);
+        let pick = |list: &str| contents::without(list, &built);
+        let warnings = self.programs.restore(&archive, Some(&pick), jobs, monitor).await?;
+        copied.problems.extend(warnings);
+        copied.post_data_millis = millis(start);
+
+        let start = Instant::now();
+        let done = analyzed(&inventory);
+        analyze::analyze(self.destination, Tables::AllBut(&done), jobs, monitor).await?;
+        copied.analyze_millis = millis(start);
+        Ok(copied)
+    }
+
+    async fn pour(
+        &self,
+        sections: &[&str],
+        more: &[&str],
+        copied: &mut Copied,
+        monitor: &dyn Monitor,
+    ) -> Result<(), DatabaseError> {
+        let compression = &self.options.compression;
+        let further = told::Further { monitor, before: copied.bytes };
+        let (bytes, warnings) = self.programs.pour(sections, more, compression, &further).await?;
+        copied.bytes += bytes;
+        copied.problems.extend(warnings);
+        Ok(())
+    }
+
+    /// How rows travel: packed if the target is another machine and can unpack.
+    fn way(&self) -> Way {
+        match &self.options.compression {
+            Compression::Helper { helper, level } if !self.destination.server.host.is_local() => {
+                Way::Packed { helper: helper.clone(), level: *level }
+            }
+            Compression::Helper { .. } | Compression::None | Compression::Archive { .. } => {
+                Way::Plain
+            }
+        }
+    }
+}
+
+/// The entries of the archive that are there already.
+fn built(inventory: &Inventory) -> BTreeSet<contents::Object> {
+    let indexes = inventory.tables.iter().flat_map(|table| &table.indexes);
+    indexes.map(inventory::Index::entry).collect()
+}
+
+/// The tables whose statistics are complete.
+fn analyzed(inventory: &Inventory) -> BTreeSet<String> {
+    let tables = inventory.tables.iter();
+    let done = tables.filter(|table| !table.has_more && table.settings.is_none());
+    done.map(|table| table.name.clone()).collect()
+}
