@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use super::Wanted;
 use super::census::Census;
 use super::clock::{self, Cost};
+use super::database;
 use super::peers::Peer;
 use super::server::Server;
 use super::table::{CSV_HEAD, Results, write_csv};
 use super::trees;
 use super::wan::link::Link;
 
-pub const NAMES: [&str; 5] = ["first", "idle", "change", "delta", "bulk"];
+pub const NAMES: [&str; 6] = ["first", "idle", "change", "delta", "bulk", "database"];
 
 /// What all cases work with.
 struct Bench<'a> {
@@ -54,6 +55,7 @@ pub fn run(wanted: &Wanted) -> Result<(), String> {
                 trees::change(&bench.source(), bench.many(), round);
             })?,
             "delta" => bench.delta()?,
+            "database" => database::run(wanted, &bench.server, &bench.dir)?,
             _ => bench.bulk()?,
         };
         println!("\n{}", results.table(case));
@@ -133,10 +135,10 @@ impl Bench<'_> {
         let expected = Census::take(&self.source());
         let (files, dirs) = expected.counts();
         println!("\n{files} files in {dirs} directories, {} runs", self.wanted.runs);
-        let mut results = Results::default();
+        let mut results = Results::beside(Peer::Rsync.name());
         for _ in 0..self.wanted.runs {
             for &peer in peers {
-                results.add(peer, self.copy(peer, &expected)?);
+                results.add(peer.name(), self.copy(peer, &expected)?);
                 remove(&self.target(peer));
             }
         }
@@ -166,12 +168,12 @@ impl Bench<'_> {
         }
         let (files, dirs) = before.counts();
         println!("\n{files} files in {dirs} directories, {} runs", self.wanted.runs);
-        let mut results = Results::default();
+        let mut results = Results::beside(Peer::Rsync.name());
         for round in 0..self.wanted.runs {
             change(self, round as u64);
             let expected = Census::take(&self.source());
             for &peer in &peers {
-                results.add(peer, self.copy(peer, &expected)?);
+                results.add(peer.name(), self.copy(peer, &expected)?);
             }
         }
         peers.iter().for_each(|peer| remove(&self.target(*peer)));
@@ -186,13 +188,13 @@ impl Bench<'_> {
         let expected = Census::take(&self.source());
         let peers: Vec<Peer> =
             self.beginners().into_iter().filter(|peer| peer.compares()).collect();
-        let mut results = Results::default();
+        let mut results = Results::beside(Peer::Rsync.name());
         for _ in 0..self.wanted.runs {
             for &peer in &peers {
                 let target = self.target(peer);
                 fs::create_dir_all(&target).map_err(|error| error.to_string())?;
                 fs::copy(&old, target.join("archive")).map_err(|error| error.to_string())?;
-                results.add(peer, self.copy(peer, &expected)?);
+                results.add(peer.name(), self.copy(peer, &expected)?);
                 remove(&target);
             }
         }

@@ -1,5 +1,5 @@
-//! The file engine beside its peers (rsync, `tar | ssh tar`, OpenSSH's sftp, rclone): the same
-//! trees, the same sshd, in turn in one run, every result compared with the source. Prints
+//! The engines beside their peers, for files rsync, `tar | ssh tar`, OpenSSH's sftp and rclone, for
+//! databases pg_dump, pg_restore and pgcopydb: the same data, the same sshd, in turn in one run, every result compared with the source. Prints
 //! medians and ratios; writes every single run as CSV. A peer that is not installed is named and
 //! left out.
 
@@ -28,6 +28,7 @@ mod wan {
 mod cases;
 mod census;
 mod clock;
+mod database;
 mod peers;
 mod server;
 mod table;
@@ -47,6 +48,7 @@ cases: first    first copy of 12,000 small files in 44,000 directories
        change   a pass after 0.2 % of the same were added, rewritten, deleted
        delta    a file of 1 GiB with 100 edits of 4 KiB and an insertion
        bulk     a new file of 1 GiB
+       database a copy of a database of 2,000,000 statuses, with its indexes
 Without a case: first, delta, bulk. `--scale 0.1` takes a tenth of everything. With --wan all tools
 copy over a link like that of tools/wanlink, which takes root, and 8 plain TCP streams show in
 `bulk` what the link gives; OpenSSH's client with `cat` at its far end shows there in any case.

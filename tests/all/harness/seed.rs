@@ -8,6 +8,7 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::media_tree::{self, NewFile};
+use super::postgres::Postgres;
 use super::random;
 use super::sandbox::{DATABASE, DOMAIN, Options, ROLE, Side};
 use super::stand_in::cipher::Cipher;
@@ -16,8 +17,7 @@ const YEAR_SECS: u64 = 365 * 24 * 3600;
 
 /// Makes the instance on `side`, sealed with `cipher`; gives the ids of the jobs in its queues.
 pub fn fill(side: &Side, cipher: &Cipher, options: &Options) -> Vec<String> {
-    side.postgres.create_database(DATABASE, ROLE, "TEMPLATE template0");
-    rows(side, options);
+    database(&side.postgres, options.statuses, options.files);
     seal_secrets(side, cipher);
     let mut files = media_files(side);
     files.extend(media_tree::oddities());
@@ -29,26 +29,25 @@ pub fn fill(side: &Side, cipher: &Cipher, options: &Options) -> Vec<String> {
     redis_keys::fill(side, options)
 }
 
-fn rows(side: &Side, options: &Options) {
-    let accounts = (options.statuses / 20).max(25);
-    let local = (options.statuses / 1000).clamp(10, 1000);
+/// The instance's database, owned by a role that is there.
+pub fn database(postgres: &Postgres, statuses: u32, files: u32) {
+    postgres.create_database(DATABASE, ROLE, "TEMPLATE template0");
+    let accounts = (statuses / 20).max(25);
+    let local = (statuses / 1000).clamp(10, 1000);
     let base_ms = (SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
         - YEAR_SECS
         - 3600)
         * 1000;
     let settings = format!(
-        "SET ROLE {ROLE}; SET client_min_messages = warning; SET seed.statuses = {}; \
-         SET seed.files = {}; SET seed.accounts = {accounts}; SET seed.local = {local}; \
+        "SET ROLE {ROLE}; SET client_min_messages = warning; SET seed.statuses = {statuses}; \
+         SET seed.files = {files}; SET seed.accounts = {accounts}; SET seed.local = {local}; \
          SET seed.domain = '{DOMAIN}'; SET seed.canary = '{}';\n",
-        options.statuses,
-        options.files,
         random::CANARY,
     );
     let tables = include_str!("seed/tables.sql").replace("@SALT@", &random::hex(16));
     let rows = include_str!("seed/rows.sql").replace("@BASE_MS@", &base_ms.to_string());
     let indexes = include_str!("seed/indexes.sql");
-    side.postgres
-        .sql(DATABASE, &format!("{settings}{tables}\n{rows}\n{indexes}\nRESET ROLE; ANALYZE;"));
+    postgres.sql(DATABASE, &format!("{settings}{tables}\n{rows}\n{indexes}\nRESET ROLE; ANALYZE;"));
 }
 
 /// Gives every user with a second factor a secret that only this instance can read.
