@@ -72,7 +72,9 @@ const TABLES: &str = r#"
 "#;
 
 /// What is done to the target, and what has to be said of it.
-const PLANTED: &[(&str, &str)] = &[
+type Plant = (&'static str, &'static str);
+
+const PLANTED: &[Plant] = &[
     (
         "UPDATE t SET words = 'other' WHERE id = 7",
         "t holds other values on the target: id 7 changed",
@@ -157,11 +159,26 @@ fn whole(expected: &str) -> Vec<String> {
     expected.split('|').map(one).collect()
 }
 
+/// Those that are planted in one table of all types, and those in tables of other shapes.
+fn planted() -> (&'static [Plant], &'static [Plant]) {
+    let shapes = PLANTED.iter().position(|(plant, _)| plant.contains("swapped")).unwrap();
+    PLANTED.split_at(shapes)
+}
+
 #[tokio::test]
-async fn each_planted_value_is_found_and_its_row_is_named() {
+async fn another_value_of_any_type_is_found_and_its_row_is_named() {
+    plant_each(planted().0).await;
+}
+
+#[tokio::test]
+async fn another_row_in_a_table_of_any_shape_is_found_and_named() {
+    plant_each(planted().1).await;
+}
+
+async fn plant_each(planted: &[Plant]) {
     let pair = twins(TABLES);
     assert_eq!(told(&pair).await, Vec::<String>::new());
-    for (index, (plant, expected)) in PLANTED.iter().enumerate() {
+    for (index, (plant, expected)) in planted.iter().enumerate() {
         pair.target.sql(DATABASE, plant);
         let found = told(&pair).await;
         if expected.ends_with("some of many") {
