@@ -78,9 +78,8 @@ pub fn run(wanted: &Wanted, server: &Server, dir: &Path) -> Result<Results, Stri
                 }
             };
             results.add(tool.name(), cost);
-            if portrait(&bench.target) != expected {
-                return Err(format!("{}: the databases differ", tool.name()));
-            }
+            difference(&expected, &portrait(&bench.target))
+                .map_or(Ok(()), |line| Err(format!("{}: differs at {line}", tool.name())))?;
             bench.target.sql("postgres", &format!("DROP DATABASE {DATABASE}"));
             bench.target.sql("postgres", "CHECKPOINT");
         }
@@ -118,6 +117,13 @@ fn portrait(cluster: &Postgres) -> String {
     let mut rows: Vec<&str> = rows.lines().collect();
     rows.sort_unstable();
     rows.join("\n") + &cluster.sql(DATABASE, rest)
+}
+
+/// The first line that only one of them has.
+fn difference<'a>(one: &'a str, other: &'a str) -> Option<&'a str> {
+    let lacks = |text: &str, line: &&str| !text.lines().any(|other| other == *line);
+    let missing = one.lines().find(|line| lacks(other, line));
+    missing.or_else(|| other.lines().find(|line| lacks(one, line)))
 }
 
 struct Bench<'a> {
