@@ -61,6 +61,10 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// one TCP window and one cipher core. For this machine it is the same door.
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError>;
 
+    /// So many connections of their own will probably be asked for soon: over a long way they are
+    /// begun now, and taken by those who ask first.
+    fn expect(&self, _connections: usize) {}
+
     /// How long a question and its answer take, as far as that was seen.
     fn round_trip(&self) -> Option<Duration> {
         None

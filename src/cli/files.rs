@@ -212,8 +212,9 @@ async fn mirror(
     let mut exclude: Vec<_> = arguments.exclude.iter().cloned().map(OsString::into_vec).collect();
     exclude.append(&mut patterns_of(&arguments.exclude_from)?);
     let listed = list::read(&arguments, &exclude)?;
-    let (source, from) = endpoint(&arguments, source, display).await?;
-    let (target, to) = endpoint(&arguments, target, display).await?;
+    let copies = !arguments.dry_run && arguments.quick.is_none();
+    let (source, from) = endpoint(&arguments, source, false, display).await?;
+    let (target, to) = endpoint(&arguments, target, copies, display).await?;
     let told = arguments.itemize_changes || arguments.dry_run;
     let options = Options {
         dry_run: arguments.dry_run,
@@ -296,6 +297,7 @@ fn exit_for(error: &MediaError) -> Exit {
 async fn endpoint(
     arguments: &Arguments,
     place: &Place,
+    expectant: bool,
     display: &Display,
 ) -> Result<(Endpoint, Option<Arc<Ssh>>), Failure> {
     let (mut destination, path) = match place {
@@ -314,8 +316,12 @@ async fn endpoint(
     for note in host.notes() {
         display.emit(Event::Note { text: note });
     }
-    let helper = helper_command(arguments.transport, &*host, display).await?;
     let connections = usize::from(arguments.connections);
+    if expectant {
+        // The first one is there.
+        host.expect(connections.saturating_sub(1));
+    }
+    let helper = helper_command(arguments.transport, &*host, display).await?;
     let end = Endpoint::remote(
         host.clone(),
         path,

@@ -8,6 +8,7 @@
 //! Dropping a process closes its channel, which ends its input and output but does not stop it on
 //! the other side: what must not go on by itself has to watch its standard input.
 
+mod ahead;
 mod channel;
 mod config_file;
 pub mod destination;
@@ -38,6 +39,7 @@ pub use prompt::{NoPrompt, Prompt, TerminalPrompt};
 pub use route::Options;
 
 use super::{Address, Command, Ended, Host, HostError, Process, Stream, shell_line};
+use ahead::Ahead;
 use channel::{Ends, Joined};
 use hop::Hop;
 use link::{Link, unreachable_error};
@@ -55,7 +57,12 @@ pub struct Ssh {
     links: Mutex<Vec<Arc<Link>>>,
     /// Many sessions are opened, one after the other.
     many: bool,
+    /// For those who want one of their own.
+    ahead: Ahead,
 }
+
+/// Opening a connection before it is needed pays where a round trip takes this long.
+const FAR: Duration = Duration::from_millis(10);
 
 /// Connections being opened at a time; from ten on, sshd drops some by default (MaxStartups).
 const OPENING_MAX: u32 = 4;
@@ -94,13 +101,13 @@ pub async fn connect(
         notes: plan.notes,
         opening: Semaphore::new(OPENING_MAX as usize),
     });
-    Ok(Arc::new(Ssh::through(route, true).await?))
+    let first = route.open().await?;
+    Ok(Arc::new(Ssh::over(first, route, true)))
 }
 
 impl Ssh {
-    async fn through(route: Arc<Route>, many: bool) -> Result<Self, HostError> {
-        let first = route.open().await?;
-        Ok(Ssh { route, links: Mutex::new(vec![first]), many })
+    fn over(first: Arc<Link>, route: Arc<Route>, many: bool) -> Self {
+        Ssh { route, links: Mutex::new(vec![first]), many, ahead: Ahead::default() }
     }
 
     /// The user that is logged in.
@@ -285,7 +292,21 @@ impl Host for Ssh {
     }
 
     async fn dedicated(&self) -> Result<Arc<dyn Host>, HostError> {
-        Ok(Arc::new(Ssh::through(self.route.clone(), false).await?))
+        let first = match self.ahead.take().await {
+            Some(link) => link,
+            None => self.route.open().await?,
+        };
+        Ok(Arc::new(Ssh::over(first, self.route.clone(), false)))
+    }
+
+    fn expect(&self, connections: usize) {
+        if self.round_trip().is_none_or(|round_trip| round_trip < FAR) {
+            return;
+        }
+        for _ in 0..connections {
+            let route = self.route.clone();
+            self.ahead.add(tokio::spawn(async move { route.open().await }));
+        }
     }
 }
 

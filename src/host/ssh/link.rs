@@ -32,8 +32,8 @@ pub(super) struct Link {
     /// Sessions (commands, subsystems) that are open on it.
     pub sessions: AtomicUsize,
     pub spare: Spare,
-    /// The shortest time that opening a session took, in microseconds: a round trip, and a little
-    /// for the server.
+    /// The shortest time that connecting or opening a session took, in microseconds: a round trip,
+    /// and a little for the server.
     pub round_trip_micros: AtomicU64,
     /// The connection that this one runs through.
     _below: Option<Arc<Link>>,
@@ -48,8 +48,7 @@ impl Link {
     pub async fn open_session(&self) -> Result<Channel<Msg>, russh::Error> {
         let asked = Instant::now();
         let channel = self.handle.channel_open_session().await?;
-        let micros = u64::try_from(asked.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.round_trip_micros.fetch_min(micros, Ordering::Relaxed);
+        self.round_trip_micros.fetch_min(micros(asked.elapsed()), Ordering::Relaxed);
         Ok(channel)
     }
 
@@ -96,7 +95,7 @@ enum Attempt {
 }
 
 async fn try_establish(hop: &Arc<Hop>, below: Option<Arc<Link>>) -> Result<Link, Attempt> {
-    let stream = reach(hop, below.as_ref()).await.map_err(Attempt::Failed)?;
+    let (stream, connecting) = reach(hop, below.as_ref()).await.map_err(Attempt::Failed)?;
     let gate = Gate { hop: hop.clone(), farewell: Arc::default(), refusal: Arc::default() };
     let (farewell, refusal) = (gate.farewell.clone(), gate.refusal.clone());
     let config = Arc::new(
@@ -118,7 +117,7 @@ async fn try_establish(hop: &Arc<Hop>, below: Option<Arc<Link>>) -> Result<Link,
             handle,
             sessions: AtomicUsize::default(),
             spare: Spare::default(),
-            round_trip_micros: AtomicU64::new(u64::MAX),
+            round_trip_micros: AtomicU64::new(connecting.map_or(u64::MAX, micros)),
             _below: below,
         }),
         Err(error) => {
@@ -128,19 +127,31 @@ async fn try_establish(hop: &Arc<Hop>, below: Option<Arc<Link>>) -> Result<Link,
     }
 }
 
-/// Opens the way to the hop's port: TCP, or a channel of the connection before it.
-async fn reach(hop: &Hop, below: Option<&Arc<Link>>) -> Result<Stream, HostError> {
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Opens the way to the hop's port: TCP, or a channel of the connection before it. Gives how long
+/// connecting took, if it was there and back once.
+async fn reach(
+    hop: &Hop,
+    below: Option<&Arc<Link>>,
+) -> Result<(Stream, Option<Duration>), HostError> {
     let (host, port, limit) = (&hop.plan.host, hop.plan.port, hop.plan.connect_timeout);
     let reaching = async {
         match below {
             None => {
-                let stream = TcpStream::connect((host.as_str(), port)).await?;
+                let addresses: Vec<_> =
+                    tokio::net::lookup_host((host.as_str(), port)).await?.collect();
+                let asked = Instant::now();
+                let stream = TcpStream::connect(&addresses[..]).await?;
+                let took = asked.elapsed();
                 stream.set_nodelay(true)?;
                 // While a write waits no keepalive is sent: then the kernel has to notice.
                 rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENCE_MILLIS_MAX)?;
-                Ok(Box::new(stream) as Stream)
+                Ok((Box::new(stream) as Stream, Some(took)))
             }
-            Some(link) => session::forward_tcp(link.clone(), host, port).await,
+            Some(link) => Ok((session::forward_tcp(link.clone(), host, port).await?, None)),
         }
     };
     let timed_out = || {
