@@ -293,7 +293,8 @@ fn exit_for(error: &MediaError) -> Exit {
     }
 }
 
-/// Connects if need be. The host is kept, to be disconnected in the end.
+/// Connects if need be. The host is kept, to be disconnected in the end. With `expectant` much will
+/// probably be sent there: over a long way further connections are begun at once.
 async fn endpoint(
     arguments: &Arguments,
     place: &Place,

@@ -11,8 +11,9 @@ use crate::media::error::MediaError;
 
 pub(super) type Opening = JoinHandle<Result<Stream, MediaError>>;
 
-/// One for each lane, from the first on, and one for calls. Those that nobody takes are closed with it; a handshake
-/// that is under way then comes to its end first, because servers remember who breaks one off.
+/// One for each lane, from the first on, and one for calls. Those that nobody takes are closed with
+/// it; a handshake that is under way then comes to its end first, because servers remember who
+/// breaks one off.
 #[derive(Default)]
 pub(super) struct Ahead {
     lanes: Mutex<Vec<Option<Opening>>>,

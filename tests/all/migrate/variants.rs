@@ -63,14 +63,7 @@ fn the_new_server_can_drive_the_move() {
         target.remove(name);
     }
     sandbox.write_config(&config);
-    let old = Snapshot::take(&sandbox.old);
-    assert_exit(&transhume(&sandbox, &["migrate", "--yes", "--until", "dark-probe"]), 0);
-    assert_exit(&transhume(&sandbox, &["rollback", "--yes"]), 0);
-    sandbox.wait_for_services(&sandbox.old);
-    assert_eq!(sandbox.source_changes(&old), [""; 0]);
-    let output = transhume(&sandbox, &["migrate", "--yes"]);
-    assert_exit(&output, 0);
-    assert_eq!(sandbox.verify_moved().problems, [""; 0], "{}", told(&output));
+    goes_back_and_then_moves(&sandbox, "dark-probe");
 }
 
 /// The database goes by several workers, and goes back when asked.
@@ -83,14 +76,7 @@ fn the_database_is_moved_by_several_workers() {
     database.insert("mode".into(), "parallel".into());
     database.insert("jobs".into(), 2.into());
     sandbox.write_config(&config);
-    let old = Snapshot::take(&sandbox.old);
-    assert_exit(&transhume(&sandbox, &["migrate", "--yes", "--until", "database"]), 0);
-    assert_exit(&transhume(&sandbox, &["rollback", "--yes"]), 0);
-    sandbox.wait_for_services(&sandbox.old);
-    assert_eq!(sandbox.source_changes(&old), [""; 0]);
-    let output = transhume(&sandbox, &["migrate", "--yes"]);
-    assert_exit(&output, 0);
-    assert_eq!(sandbox.verify_moved().problems, [""; 0], "{}", told(&output));
+    goes_back_and_then_moves(&sandbox, "database");
 }
 
 /// The new server's nginx shows its welcome page until the old one's site comes along, with a
@@ -159,4 +145,16 @@ fn reload(side: &Side) {
     let words = side.nginx.reload_words();
     let reloaded = Command::new(&words[0]).args(&words[1..]).status().unwrap();
     assert!(reloaded.success());
+}
+
+/// Moved up to a step and undone, the old server is as it was; moved again, all is there.
+fn goes_back_and_then_moves(sandbox: &Sandbox, until: &str) {
+    let old = Snapshot::take(&sandbox.old);
+    assert_exit(&transhume(sandbox, &["migrate", "--yes", "--until", until]), 0);
+    assert_exit(&transhume(sandbox, &["rollback", "--yes"]), 0);
+    sandbox.wait_for_services(&sandbox.old);
+    assert_eq!(sandbox.source_changes(&old), [""; 0]);
+    let output = transhume(sandbox, &["migrate", "--yes"]);
+    assert_exit(&output, 0);
+    assert_eq!(sandbox.verify_moved().problems, [""; 0], "{}", told(&output));
 }
