@@ -13,9 +13,8 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(without(&text, &BTreeSet::new()), text);
     // The objects to leave out are taken from the input too.
     let numbers = text.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
-    let built: BTreeSet<(u32, u32)> = numbers
-        .flat_map(|oid: u32| [(PG_CLASS, oid), (PG_CONSTRAINT, oid), (oid, 0)])
-        .collect();
+    let built: BTreeSet<(u32, u32)> =
+        numbers.flat_map(|oid: u32| [(PG_CLASS, oid), (PG_CONSTRAINT, oid), (oid, 0)]).collect();
     let kept = without(&text, &built);
     assert_eq!(without(&kept, &built), kept);
     let mut left = text.split_inclusive('\n');
