@@ -51,6 +51,11 @@ pub trait Host: Send + Sync + fmt::Debug {
     /// Starts `command`. Its deadline, if it has one, is the caller's to keep.
     async fn spawn(&self, command: &Command) -> Result<Process, HostError>;
 
+    /// Runs `command` to its end. Its deadline, if it has one, is the caller's to keep.
+    async fn finish(&self, command: &Command) -> Result<Output, HostError> {
+        collect(self.name(), command, self.spawn(command).await?).await
+    }
+
     /// Connects to a socket as seen from that machine, as the login user.
     async fn connect(&self, address: &Address) -> Result<Stream, HostError>;
 
@@ -233,7 +238,7 @@ impl Advice for HostError {
 /// missing one is. The deadline is the command's, or [`DEADLINE_DEFAULT`].
 pub async fn run(host: &dyn Host, command: &Command) -> Result<Output, HostError> {
     let limit = command.deadline.unwrap_or(DEADLINE_DEFAULT);
-    match tokio::time::timeout(limit, run_unlimited(host, command)).await {
+    match tokio::time::timeout(limit, host.finish(command)).await {
         Ok(result) => result,
         Err(_) => Err(HostError::TimedOut {
             host: host.name().to_owned(),
@@ -259,8 +264,9 @@ pub fn failure(host: &dyn Host, command: &Command, output: Output) -> HostError 
     }
 }
 
-async fn run_unlimited(host: &dyn Host, command: &Command) -> Result<Output, HostError> {
-    let (mut stdin, stdout, ending) = host.spawn(command).await?.split();
+/// Feeds `process`, which runs `command` on `host`, and gathers what it prints.
+async fn collect(host: &str, command: &Command, process: Process) -> Result<Output, HostError> {
+    let (mut stdin, stdout, ending) = process.split();
     let feed = async {
         // A command may end without reading its input; its exit tells whether that was right.
         let _ = stdin.write_all(command.input()).await;
@@ -275,18 +281,22 @@ async fn run_unlimited(host: &dyn Host, command: &Command) -> Result<Output, Hos
     };
     let ((), (stdout, read), ended) = tokio::join!(feed, drain, ending);
     let ended = ended?;
-    let problem = match read {
-        Err(error) => Some(format!("output that broke off: {error}")),
-        Ok(_) if stdout.len() > OUTPUT_BYTES_MAX => Some("more than 64 MiB".to_owned()),
-        Ok(_) => None,
-    };
-    match problem {
-        Some(problem) => Err(HostError::Output {
-            host: host.name().to_owned(),
+    match read {
+        Err(error) => Err(HostError::Output {
+            host: host.to_owned(),
             command: command.to_string(),
-            problem,
+            problem: format!("output that broke off: {error}"),
         }),
-        None => Ok(Output { exit: ended.exit, stdout, stderr_tail: ended.stderr_tail }),
+        Ok(_) if stdout.len() > OUTPUT_BYTES_MAX => Err(too_much(host, command)),
+        Ok(_) => Ok(Output { exit: ended.exit, stdout, stderr_tail: ended.stderr_tail }),
+    }
+}
+
+fn too_much(host: &str, command: &Command) -> HostError {
+    HostError::Output {
+        host: host.to_owned(),
+        command: command.to_string(),
+        problem: "more than 64 MiB".to_owned(),
     }
 }
 

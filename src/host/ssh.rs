@@ -23,6 +23,7 @@ pub mod prompt;
 pub mod route;
 mod session;
 mod settings;
+mod shells;
 pub mod surroundings;
 
 use std::fmt;
@@ -38,12 +39,13 @@ pub use destination::Destination;
 pub use prompt::{NoPrompt, Prompt, TerminalPrompt};
 pub use route::Options;
 
-use super::{Address, Command, Ended, Host, HostError, Process, Stream, shell_line};
+use super::{Address, Command, Ended, Host, HostError, Output, Process, Stream, shell_line};
 use ahead::Ahead;
 use channel::{Ends, Joined};
 use hop::Hop;
 use link::{Link, unreachable_error};
 use session::{OpenError, Request};
+use shells::{Shell, ShellError, Shells};
 
 /// Connections of one [`Ssh`]: a server allows some ten sessions on each.
 const LINKS_MAX: usize = 4;
@@ -59,6 +61,7 @@ pub struct Ssh {
     many: bool,
     /// For those who want one of their own.
     ahead: Ahead,
+    shells: Shells,
 }
 
 /// Opening a connection before it is needed pays where a round trip takes this long.
@@ -107,7 +110,8 @@ pub async fn connect(
 
 impl Ssh {
     fn over(first: Arc<Link>, route: Arc<Route>, many: bool) -> Self {
-        Ssh { route, links: Mutex::new(vec![first]), many, ahead: Ahead::default() }
+        let links = Mutex::new(vec![first]);
+        Ssh { route, links, many, ahead: Ahead::default(), shells: Shells::default() }
     }
 
     /// The user that is logged in.
@@ -123,6 +127,7 @@ impl Ssh {
 
     /// Closes the connections. What still runs is reported as lost.
     pub async fn disconnect(&self) {
+        self.shells.clear();
         for link in self.links.lock().await.drain(..) {
             link.disconnect().await;
         }
@@ -148,7 +153,10 @@ impl Ssh {
                     Err(OpenError::Refused(source)) => return Err(OpenFailure::Refused(source)),
                 }
             }
-            if !self.add_link(links.len()).await? {
+            // An idle shell makes room.
+            if self.shells.clear() {
+                tokio::time::sleep(FULL_PAUSE).await;
+            } else if !self.add_link(links.len()).await? {
                 if tokio::time::Instant::now() > deadline {
                     let text = "all its sessions are in use (MaxSessions)";
                     return Err(OpenFailure::Refused(io::Error::other(text)));
@@ -187,6 +195,40 @@ impl Ssh {
         self.links.lock().await.retain(|one| !Arc::ptr_eq(one, link));
     }
 
+    /// Runs `line` in a shell that stays; `None` if this machine has none.
+    async fn in_shell(&self, line: &str) -> Result<Option<Output>, ShellFailure> {
+        if self.shells.are_none() {
+            return Ok(None);
+        }
+        let mut shell = match self.shells.take().await {
+            Some(shell) => shell,
+            None => {
+                let Some(mark) = shells::mark() else { return Ok(None) };
+                Shell::new(self.open(Request::Exec(shells::PROGRAM.into())).await?, mark)
+            }
+        };
+        match shell.run(line).await {
+            Ok(output) => {
+                self.shells.put_back(shell);
+                Ok(Some(output))
+            }
+            Err(ShellError::NoShell) => {
+                self.shells.give_up();
+                Ok(None)
+            }
+            Err(error) => Err(ShellFailure::Ran(error)),
+        }
+    }
+
+    fn start_error(&self, failure: OpenFailure, command: &Command) -> HostError {
+        let (host, command) = (self.route.name.clone(), command.to_string());
+        match failure {
+            OpenFailure::Host(error) => error,
+            OpenFailure::Lost => HostError::Lost { host, command },
+            OpenFailure::Refused(source) => HostError::Start { host, command, source },
+        }
+    }
+
     fn gone(&self) -> HostError {
         let source =
             io::Error::new(io::ErrorKind::ConnectionReset, "the connection was lost again");
@@ -212,6 +254,18 @@ enum OpenFailure {
     Lost,
 }
 
+/// Why nothing came out of a shell.
+enum ShellFailure {
+    Open(OpenFailure),
+    Ran(ShellError),
+}
+
+impl From<OpenFailure> for ShellFailure {
+    fn from(failure: OpenFailure) -> Self {
+        ShellFailure::Open(failure)
+    }
+}
+
 impl From<HostError> for OpenFailure {
     fn from(error: HostError) -> Self {
         OpenFailure::Host(error)
@@ -227,13 +281,8 @@ impl Host for Ssh {
     async fn spawn(&self, command: &Command) -> Result<Process, HostError> {
         let line = shell_line(&command.effective_argv(&self.route.login));
         let (host, words) = (self.route.name.clone(), command.to_string());
-        let ends = self.open(Request::Exec(line)).await.map_err(|failure| match failure {
-            OpenFailure::Host(error) => error,
-            OpenFailure::Lost => HostError::Lost { host: host.clone(), command: words.clone() },
-            OpenFailure::Refused(source) => {
-                HostError::Start { host: host.clone(), command: words.clone(), source }
-            }
-        })?;
+        let ends = self.open(Request::Exec(line)).await;
+        let ends = ends.map_err(|failure| self.start_error(failure, command))?;
         let Ends { writer, reader, closing, guard } = ends;
         let ending = async move {
             let closing = closing.await;
@@ -247,6 +296,25 @@ impl Host for Ssh {
             }
         };
         Ok(Process::new(Box::pin(writer), Box::pin(reader), ending))
+    }
+
+    async fn finish(&self, command: &Command) -> Result<Output, HostError> {
+        let (host, words) = (self.route.name.clone(), command.to_string());
+        if command.input().is_empty() {
+            let line = shell_line(&command.effective_argv(&self.route.login));
+            match self.in_shell(&line).await {
+                Ok(Some(output)) => return Ok(output),
+                Ok(None) => {}
+                Err(ShellFailure::Open(failure)) => return Err(self.start_error(failure, command)),
+                Err(ShellFailure::Ran(ShellError::TooMuch)) => {
+                    return Err(super::too_much(&host, command));
+                }
+                Err(ShellFailure::Ran(ShellError::Lost | ShellError::NoShell)) => {
+                    return Err(HostError::Lost { host, command: words });
+                }
+            }
+        }
+        super::collect(&host, command, self.spawn(command).await?).await
     }
 
     async fn connect(&self, address: &Address) -> Result<Stream, HostError> {
