@@ -29,6 +29,7 @@ pub mod stream;
 pub mod target;
 pub mod tools;
 mod transfer;
+mod tuning;
 
 pub use check::{Looking, check, check_for, tables};
 pub use error::{DatabaseError, SqlError};

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use crate::config::DatabaseMode;
 use crate::database::compare::{self, Depth};
 use crate::database::preflight::TARGET;
-use crate::database::stream::{self, Compression};
+use crate::database::stream::{self, Compression, Level};
 use crate::database::target::{self, Destination};
 use crate::database::{self, DatabaseError, Looking, Mode, Server, Transferred, parallel};
-use crate::event::{Event, Finding, Level, Monitor};
+use crate::event::{self, Event, Finding, Monitor};
 use crate::units::{Bytes, duration};
 
 use super::display::Display;
@@ -36,7 +36,8 @@ Examples:
   transhume db postgresql://mastodon@127.0.0.1/mastodon_production \\
       ssh://root@new.example:2222/postgresql://mastodon@127.0.0.1:5433/mastodon_production
   transhume db --dry-run 'dbname=a user=m' 'ssh://new.example/dbname=a user=m'
-                                        only tell what would stop or trouble the copy
+                                        only tell what would stop or trouble the copy; searches the
+                                        rows too, for duplicates, over-long values and orphans
   transhume db --mode parallel --jobs 4 'dbname=a user=m' 'ssh://new.example/dbname=a user=m'
                                         four tables and four indexes at a time
   transhume db --replace scratch 'dbname=a user=m' 'ssh://new.example/dbname=scratch user=m'")]
@@ -52,8 +53,9 @@ pub(super) struct Arguments {
     /// [default: one for each core]
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     jobs: usize,
-    /// How hard to compress what goes through SSH, 0 for not at all [default: 3]. With the helper a
-    /// level of zstd, without it one of gzip (1 to 9) [default: 1]
+    /// How hard to compress what goes through SSH, 0 for not at all. With the helper a level of zstd
+    /// [default: 3 on a slow link, 1 or 0 on a fast one, which is measured], without it one of gzip
+    /// (1 to 9) [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(0..=19))]
     level: Option<i32>,
     /// Put nothing on the other machine: pg_dump compresses by itself, which takes longer; in mode
@@ -103,7 +105,7 @@ enum Verify {
     None,
 }
 
-/// Tables above this size are not searched for rows that would stop the copy.
+/// Tables above this size are not searched, in a dry run, for rows that would stop the copy.
 const LOOKED_AT_BYTES_MAX: u64 = 1 << 30;
 
 pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, Failure> {
@@ -139,7 +141,7 @@ async fn copy(
 ) -> Result<Exit, Failure> {
     let ends = ends::connect(arguments, &*display.monitor()).await?;
     let Ends { source, destination, .. } = &ends;
-    let warned = look(source, destination, arguments.jobs, common, display).await?;
+    let warned = look(source, destination, arguments, common, display).await?;
     if arguments.dry_run {
         return Ok(if warned { Exit::Problems } else { Exit::Done });
     }
@@ -167,25 +169,29 @@ async fn copy(
 async fn look(
     source: &Server,
     destination: &Destination,
-    jobs: usize,
+    arguments: &Arguments,
     common: &Common,
     display: &Display,
 ) -> Result<bool, Failure> {
-    let looking = Looking { table_bytes_max: LOOKED_AT_BYTES_MAX, jobs };
+    // To search all rows takes a good part of what it takes to copy them, which finds the same.
+    let table_bytes_max = arguments.dry_run.then_some(LOOKED_AT_BYTES_MAX);
+    let looking = Looking { table_bytes_max, jobs: arguments.jobs };
     let findings = database::check_for(source, destination, looking).await.map_err(failure)?;
     let worth_telling =
-        |finding: &&Finding| finding.level > Level::Ok || common.verbose > 0 || common.json;
+        |finding: &&Finding| finding.level > event::Level::Ok || common.verbose > 0 || common.json;
     for finding in findings.iter().filter(worth_telling) {
         display.monitor().emit(finding.clone().into());
     }
     // That a database is dropped is what `--replace` asked for.
     let is_asked = |finding: &&Finding| {
-        finding.level == Level::Warning && finding.subject == TARGET && destination.may_replace()
+        finding.level == event::Level::Warning
+            && finding.subject == TARGET
+            && destination.may_replace()
     };
     match findings.iter().filter(|finding| !is_asked(finding)).map(|finding| finding.level).max() {
-        Some(Level::Refusal) => Err(failure(DatabaseError::Refused { findings })),
-        Some(Level::Warning) => Ok(true),
-        Some(Level::Ok) | None => Ok(false),
+        Some(event::Level::Refusal) => Err(failure(DatabaseError::Refused { findings })),
+        Some(event::Level::Warning) => Ok(true),
+        Some(event::Level::Ok) | None => Ok(false),
     }
 }
 
@@ -194,7 +200,8 @@ fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
         (Some(0), _) => Compression::None,
         (None, _) if !ends.through_ssh => Compression::None,
         (level, Some(helper)) => {
-            Compression::Helper { helper: helper.clone(), level: level.unwrap_or(3) }
+            let level = level.map_or(Level::Fitting, Level::Fixed);
+            Compression::Helper { helper: helper.clone(), level }
         }
         (level, None) => {
             Compression::Archive { level: level.unwrap_or(1).clamp(1, 9).unsigned_abs() }

@@ -10,8 +10,9 @@ use crate::event::Finding;
 /// What to look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Looking {
-    /// Rows are looked at in tables up to this size.
-    pub table_bytes_max: u64,
+    /// Rows are looked at in tables up to this size. Without, they are not looked at: whatever is
+    /// wrong with them shows when their indexes and constraints are made.
+    pub table_bytes_max: Option<u64>,
     /// How many the copy is to do at the same time; 0 for one for each core.
     pub jobs: usize,
 }
@@ -23,7 +24,8 @@ pub async fn check(
     destination: &Destination,
     table_bytes_max: u64,
 ) -> Result<Vec<Finding>, DatabaseError> {
-    check_for(source, destination, Looking { table_bytes_max, jobs: 0 }).await
+    let looking = Looking { table_bytes_max: Some(table_bytes_max), jobs: 0 };
+    check_for(source, destination, looking).await
 }
 
 /// As [`check`](check()), for a copy of so many jobs.
@@ -35,7 +37,9 @@ pub async fn check_for(
     let mut facts = gather(source, destination).await?;
     facts.jobs = looking.jobs;
     let mut found = findings(&facts);
-    found.extend(risks::find(source, looking.table_bytes_max).await?);
+    if let Some(table_bytes_max) = looking.table_bytes_max {
+        found.extend(risks::find(source, table_bytes_max).await?);
+    }
     found.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     Ok(found)
 }

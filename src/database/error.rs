@@ -124,7 +124,8 @@ impl Advice for DatabaseError {
             DatabaseError::Duplicate { index, .. } => Some(format!(
                 "the index is corrupt on the source. Find the rows with index scans switched off \
                  (`SET enable_indexscan=off; SET enable_bitmapscan=off`), remove the surplus ones, \
-                 `REINDEX INDEX {index}`, then run this again. See Mastodon's documentation on \
+                 `REINDEX INDEX {index}`, then run this again. `transhume db --dry-run` and \
+                 `transhume check` search all tables for such rows. See Mastodon's documentation on \
                  index corruption"
             )),
             DatabaseError::SchemaTooLarge { .. } => None,

@@ -28,12 +28,15 @@ use super::copied::{Copied, millis};
 use super::programs::{self, Compression, Programs};
 use super::session::Way;
 use super::target::{Destination, Prepared};
+use super::tuning::Tuning;
 use super::{DatabaseError, Server, Snapshot};
 use inventory::Inventory;
 use work::Work;
 
 /// More workers than this are not started unless somebody says so.
 const JOBS_MAX_DEFAULT: usize = 8;
+/// A commit that was answered is on the disk: what is told as done stays done through a crash.
+const DURABLE: &str = "SET synchronous_commit = on";
 /// How long it may take until it shows that the snapshot went with what failed.
 const CAUSE_WAIT: Duration = Duration::from_millis(600);
 
@@ -112,16 +115,28 @@ impl Job<'_> {
         let mut copied = Copied::default();
         let made = &self.prepared.extensions_made;
         let inventory = inventory::take(self.snapshot, made, self.options.lock_wait).await?;
-        self.pour(&["pre-data"], &[], &mut copied, monitor).await?;
+        // Definitions are so short that the link can be measured beside them.
+        let wanted = &self.options.compression;
+        let short = match wanted {
+            Compression::Helper { .. } => Compression::Archive { level: 1 },
+            Compression::None | Compression::Archive { .. } => wanted.clone(),
+        };
+        let (compression, poured) = tokio::join!(
+            wanted.fitted(target, monitor),
+            self.pour(&["pre-data"], &[], &short, &mut copied, monitor),
+        );
+        poured?;
 
-        let way = self.way();
-        let settings = build::settings(target, cores, jobs).await;
+        let way = self.way(&compression);
+        let version = self.prepared.version();
+        let tuning = Tuning::measure(target, version, cores, jobs).await;
+        let settings = format!("{DURABLE}; {}", tuning.sql());
         let work = Work::new(self, &inventory, jobs, &way, &settings, copied.bytes, monitor);
         let (bytes, archive) = tokio::try_join!(work.run(), self.programs.post_data())?;
         copied.bytes += bytes;
         if inventory.has_large_objects {
             let only = ["--blobs", "--exclude-table-data=*.*"];
-            self.pour(&["data"], &only, &mut copied, monitor).await?;
+            self.pour(&["data"], &only, &compression, &mut copied, monitor).await?;
         }
         work.set_sequences().await?;
         copied.data_millis = millis(start);
@@ -129,7 +144,8 @@ impl Job<'_> {
         let start = Instant::now();
         let built = built(&inventory);
         let pick = |list: &str| contents::without(list, &built);
-        let warnings = self.programs.restore(&archive, Some(&pick), jobs, monitor).await?;
+        let restored = self.programs.restore(&archive, Some(&pick), jobs, &tuning, monitor);
+        let warnings = restored.await?;
         copied.problems.extend(warnings);
         copied.post_data_millis = millis(start);
 
@@ -144,10 +160,10 @@ impl Job<'_> {
         &self,
         sections: &[&str],
         more: &[&str],
+        compression: &Compression,
         copied: &mut Copied,
         monitor: &dyn Monitor,
     ) -> Result<(), DatabaseError> {
-        let compression = &self.options.compression;
         let further = told::Further { monitor, before: copied.bytes };
         let (bytes, warnings) = self.programs.pour(sections, more, compression, &further).await?;
         copied.bytes += bytes;
@@ -156,14 +172,12 @@ impl Job<'_> {
     }
 
     /// How rows travel: packed if the target is another machine and can unpack.
-    fn way(&self) -> Way {
-        match &self.options.compression {
-            Compression::Helper { helper, level } if !self.destination.server.host.is_local() => {
-                Way::Packed { helper: helper.clone(), level: *level }
+    fn way(&self, compression: &Compression) -> Way {
+        match compression.helper() {
+            Some((helper, level)) if !self.destination.server.host.is_local() => {
+                Way::Packed { helper: helper.clone(), level }
             }
-            Compression::Helper { .. } | Compression::None | Compression::Archive { .. } => {
-                Way::Plain
-            }
+            Some(_) | None => Way::Plain,
         }
     }
 }

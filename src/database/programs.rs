@@ -19,9 +19,10 @@ use crate::host::{Command, Ended, Host, RunAs, run, run_ok};
 use super::held::HeldFile;
 use super::target::{Destination, Prepared};
 use super::tools::{self, Credentials, Tool};
+use super::tuning::Tuning;
 use super::{DatabaseError, Server, Snapshot, Version};
 
-pub use pump::Compression;
+pub use pump::{Compression, Level};
 
 /// What the post-data archive may take: definitions only, so this is far more than any has.
 const POST_DATA_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -70,7 +71,7 @@ impl<'a> Programs<'a> {
         let restore_login = Credentials::place(target).await?;
         let dump = self.dump(&dump_login, sections, compression.archive_level());
         let dump = while_held(dump.args(more.to_vec()));
-        let restore = self.restore_command(&restore_login);
+        let restore = self.restore_command(&restore_login, None);
         let poured = pump::flow(source, target, dump, restore, compression, monitor).await;
         let released = tokio::join!(dump_login.release(), restore_login.release());
         let poured = poured?;
@@ -107,19 +108,20 @@ impl<'a> Programs<'a> {
         }
     }
 
-    /// Restores `archive` with `jobs` connections; gives what pg_restore warned about. `pick` is
+    /// Restores `archive` with `jobs` connections, each with its share of `tuning`; gives what pg_restore warned about. `pick` is
     /// given its table of contents and says what of it is to be restored; without, all of it is.
     pub async fn restore(
         &self,
         archive: &[u8],
         pick: Option<&(dyn Fn(&str) -> String + Sync)>,
         jobs: usize,
+        tuning: &Tuning,
         monitor: &dyn Monitor,
     ) -> Result<Vec<String>, DatabaseError> {
         let server = &self.destination.server;
         let login = Credentials::place(server).await?;
         let file = HeldFile::create(&*server.host, &server.os_user, archive).await?;
-        let mut command = self.restore_command(&login).arg(format!("--jobs={jobs}"));
+        let mut command = self.restore_command(&login, Some(tuning)).arg(format!("--jobs={jobs}"));
         let mut list = None;
         if let Some(pick) = pick {
             let contents = run_ok(&*server.host, &tools::contents(server, file.path())).await?;
@@ -172,11 +174,14 @@ impl<'a> Programs<'a> {
         command.arg("--extension=plpgsql").args(patterns)
     }
 
-    fn restore_command(&self, login: &Credentials) -> Command {
-        let mut settings = vec![("synchronous_commit", "off")];
+    fn restore_command(&self, login: &Credentials, tuning: Option<&Tuning>) -> Command {
+        let mut settings = vec![("synchronous_commit", "off".to_owned())];
         if self.prepared.version().major() >= 14 {
-            settings.push(("idle_session_timeout", "0"));
+            settings.push(("idle_session_timeout", "0".to_owned()));
         }
+        settings.extend(tuning.iter().flat_map(|tuning| tuning.settings()));
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let server = &self.destination.server;
         let mut command = login.command(server, Tool::Restore, &settings).args([
             "--exit-on-error",

@@ -13,10 +13,11 @@ use super::analyze::{self, Tables};
 use super::copied::millis;
 use super::programs::{self, Programs};
 use super::target::{Destination, Prepared};
+use super::tuning::Tuning;
 use super::{DatabaseError, Server};
 
 pub use super::copied::Copied;
-pub use super::programs::Compression;
+pub use super::programs::{Compression, Level};
 pub use super::snapshot::Snapshot;
 
 /// How to copy.
@@ -48,20 +49,21 @@ pub async fn copy(
     let found = Programs::find(source, destination, snapshot, prepared, options.lock_wait);
     let programs = found.await?;
     let mut copied = Copied::default();
-    let jobs = match options.jobs {
-        0 => programs::cores(&*destination.server.host).await?,
-        jobs => jobs,
-    };
+    let target = &*destination.server.host;
+    let cores = programs::cores(target).await?;
+    let jobs = if options.jobs == 0 { cores } else { options.jobs };
+    let tuning = Tuning::measure(target, prepared.version(), cores, jobs).await;
     let start = Instant::now();
+    let compression = options.compression.fitted(target, monitor).await;
     let sections = ["pre-data", "data"];
-    let (bytes, warnings) = programs.pour(&sections, &[], &options.compression, monitor).await?;
+    let (bytes, warnings) = programs.pour(&sections, &[], &compression, monitor).await?;
     copied.bytes = bytes;
     copied.problems.extend(warnings);
     copied.data_millis = millis(start);
 
     let start = Instant::now();
     let archive = programs.post_data().await?;
-    copied.problems.extend(programs.restore(&archive, None, jobs, monitor).await?);
+    copied.problems.extend(programs.restore(&archive, None, jobs, &tuning, monitor).await?);
     copied.post_data_millis = millis(start);
 
     let start = Instant::now();

@@ -6,6 +6,7 @@
 
 mod install;
 pub mod serve;
+mod throughput;
 
 use std::io;
 use std::path::PathBuf;
@@ -19,9 +20,10 @@ use super::command::is_sudo_refusal;
 use super::pipe::{PackedReader, PackedWriter};
 use super::{Address, Command, Ended, Host, HostError, Reader, RunAs, Stream, Writer, run_ok};
 use crate::error::{Advice, Retry};
+pub use throughput::{swallow, throughput};
 
 /// Changes when the two halves would not understand each other any more.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// What `helper connect` says before the bytes of the socket.
 const CONNECTED: &[u8] = b"connected\n";
 /// How long connecting through the helper may take.

@@ -65,7 +65,7 @@ async fn is_installed_privately_once_and_reused_and_removed() {
     assert_eq!((mode(path), mode(path.parent().unwrap())), (0o700, 0o700));
     let hello = run_ok(host.as_ref(), &helper.command(["hello"])).await.unwrap();
     let digest = blake3::hash(&std::fs::read(binary()).unwrap());
-    assert_eq!(hello, format!("transhume-helper 2 {} {digest}", env!("CARGO_PKG_VERSION")));
+    assert_eq!(hello, format!("transhume-helper 3 {} {digest}", env!("CARGO_PKG_VERSION")));
 
     let inode = std::fs::metadata(path).unwrap().ino();
     assert_eq!(installed(host.as_ref(), Reach::Login).await, helper);

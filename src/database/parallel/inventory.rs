@@ -15,6 +15,38 @@ pub(super) use indexes::Index;
 /// A day, in milliseconds: zero would be for ever.
 const LOCK_WAIT_MAX: u128 = 86_400_000;
 
+/// The types whose binary format has been the same since PostgreSQL 10, on every machine, and holds
+/// no numbers of types of one's own. It takes half of the time that text takes: no number or date
+/// is spelled out to be read again.
+const BINARY_TYPES: &[&str] = &[
+    "bigint",
+    "bit varying",
+    "bit",
+    "boolean",
+    "bytea",
+    "character varying",
+    "character",
+    "cidr",
+    "date",
+    "double precision",
+    "inet",
+    "integer",
+    "interval",
+    "json",
+    "jsonb",
+    "macaddr",
+    "numeric",
+    "oid",
+    "real",
+    "smallint",
+    "text",
+    "time with time zone",
+    "time without time zone",
+    "timestamp with time zone",
+    "timestamp without time zone",
+    "uuid",
+];
+
 /// A table whose rows are copied.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
@@ -23,6 +55,8 @@ pub(super) struct Table {
     pub name: String,
     /// Those that are stored, quoted; none for a table that has none.
     pub columns: Vec<String>,
+    /// Whether both servers write and read all of them alike in PostgreSQL's binary format.
+    pub is_binary: bool,
     /// The rows of an extension's table that are the operator's: `WHERE …`, or nothing for all.
     pub settings: Option<String>,
     pub is_unlogged: bool,
@@ -97,13 +131,19 @@ async fn tables(
              coalesce(pg_relation_size(c.oid) / current_setting('block_size')::bigint, 0),
              ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid
                    AND a.attnum > 0 AND NOT a.attisdropped AND {is_stored} ORDER BY a.attnum),
-             EXISTS (SELECT FROM pg_statistic_ext s WHERE s.stxrelid = c.oid)
+             EXISTS (SELECT FROM pg_statistic_ext s WHERE s.stxrelid = c.oid),
+             current_setting('server_encoding') = 'UTF8'
+             AND current_setting('server_version_num')::int >= 100000 AND NOT EXISTS (
+                 SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0
+                 AND NOT a.attisdropped AND a.atttypid::regtype::text <> ALL ($2::text[]))
          FROM wanted w JOIN pg_class c ON c.oid = w.oid JOIN pg_namespace n ON n.oid = c.relnamespace
          WHERE c.relkind = 'r' AND c.relpersistence IN ('p', 'u')
          ORDER BY n.nspname, c.relname",
         ours("c.oid", "pg_class")
     );
-    let rows = session.rows(action, &sql, &[&extensions_made]).await?;
+    let names: Vec<String> =
+        BINARY_TYPES.iter().flat_map(|name| [(*name).to_owned(), format!("{name}[]")]).collect();
+    let rows = session.rows(action, &sql, &[&extensions_made, &names]).await?;
     rows.iter()
         .map(|row| {
             let schema: String = session.get(action, row, 1)?;
@@ -121,6 +161,7 @@ async fn tables(
                 pages: u32::try_from(pages).unwrap_or(u32::MAX),
                 indexes: Vec::new(),
                 has_more: session.get(action, row, 8)?,
+                is_binary: session.get(action, row, 9)?,
             })
         })
         .collect()

@@ -154,7 +154,11 @@ impl Statements {
         let list = columns.join(", ");
         let listed = if list.is_empty() { String::new() } else { format!(" ({list})") };
         let is_whole = pages.is_none() && settings.is_none();
-        let encoding = literal(encoding);
+        // In the binary format text has the encoding of the session: ours is that of the database.
+        let format = match table.is_binary {
+            true => "FORMAT binary".to_owned(),
+            false => format!("ENCODING {}", literal(encoding)),
+        };
         let from = match (settings, pages) {
             (Some(condition), _) => format!("(SELECT {list} FROM {name} {condition})"),
             (None, None) => format!("{name}{listed}"),
@@ -171,10 +175,8 @@ impl Statements {
                 "BEGIN; {empty}SELECT txid_current(), pg_relation_filenode({}::regclass)",
                 literal(name)
             ),
-            to_stdout: format!("COPY {from} TO STDOUT WITH (ENCODING {encoding})"),
-            from_stdin: format!(
-                "COPY {name}{listed} FROM STDIN WITH ({freeze}ENCODING {encoding})"
-            ),
+            to_stdout: format!("COPY {from} TO STDOUT WITH ({format})"),
+            from_stdin: format!("COPY {name}{listed} FROM STDIN WITH ({freeze}{format})"),
             is_whole,
         }
     }
@@ -232,6 +234,14 @@ mod tests {
         let said = Statements::new(&Table { settings, ..table() }, None, "UTF8");
         assert!(said.begin.starts_with("BEGIN; SELECT"), "{}", said.begin);
         assert!(said.to_stdout.contains(" WHERE id > 5) TO"), "{}", said.to_stdout);
+    }
+
+    #[test]
+    fn a_table_of_plain_types_crosses_in_the_binary_format() {
+        let said = Statements::new(&Table { is_binary: true, ..table() }, None, "UTF8");
+        assert!(said.to_stdout.ends_with(" TO STDOUT WITH (FORMAT binary)"), "{}", said.to_stdout);
+        let ending = " FROM STDIN WITH (FREEZE, FORMAT binary)";
+        assert!(said.from_stdin.ends_with(ending), "{}", said.from_stdin);
     }
 
     #[test]

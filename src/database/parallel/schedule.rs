@@ -4,6 +4,7 @@
 //! [`Task`]s for the target as soon as all parts of a table are in. A table that would keep one
 //! worker busy when all others have nothing left is cut by ranges of pages.
 
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 /// With `n` workers no part is larger than this share of what a worker copies: at the end none of
@@ -42,8 +43,11 @@ pub struct Part {
 }
 
 /// What is to be done on the target with a table that is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
+    /// It came in parts, so its rows are not marked as old and seen by all yet: index builds and
+    /// foreign keys are faster when that is done once, before them.
+    Vacuum { table: usize },
     /// Build an index: its place in the table's list.
     Index { table: usize, index: usize },
     /// All its indexes are built: constraints and statistics.
@@ -74,15 +78,28 @@ pub struct Schedule {
 struct Table {
     bytes: u64,
     indexes: Vec<u64>,
+    is_cut: bool,
     parts_left: usize,
     indexes_left: usize,
 }
 
-/// The largest first; among equals, in the order of the list.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A task that waits: the largest goes first, among equals in the order of the list.
+#[derive(Debug, PartialEq, Eq)]
 struct Ranked {
     bytes: u64,
-    order: std::cmp::Reverse<(usize, usize)>,
+    task: Task,
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes.cmp(&other.bytes).then_with(|| other.task.cmp(&self.task))
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl Schedule {
@@ -104,10 +121,12 @@ impl Schedule {
                 } else {
                     parts.push(Part { table, pages: None, bytes: size.bytes });
                 }
+                let parts_left = parts.len() - before;
                 Table {
                     bytes: size.bytes,
                     indexes: size.indexes.clone(),
-                    parts_left: parts.len() - before,
+                    is_cut: parts_left > 1,
+                    parts_left,
                     indexes_left: size.indexes.len(),
                 }
             })
@@ -134,25 +153,18 @@ impl Schedule {
         if table.parts_left > 0 {
             return;
         }
-        for (index, bytes) in table.indexes.iter().enumerate() {
-            let order = std::cmp::Reverse((part.table, index));
-            self.tasks.push(Ranked { bytes: *bytes, order });
-        }
-        if table.indexes.is_empty() {
-            self.push_finish(part.table);
+        if table.is_cut {
+            let (bytes, task) = (table.bytes, Task::Vacuum { table: part.table });
+            self.tasks.push(Ranked { bytes, task });
+        } else {
+            self.push_indexes(part.table);
         }
     }
 
     /// Takes the next task for the target.
     pub fn next_task(&mut self) -> Next {
         match self.tasks.pop() {
-            Some(Ranked { order: std::cmp::Reverse((table, index)), .. }) => {
-                if index < self.tables[table].indexes.len() {
-                    Next::Do(Task::Index { table, index })
-                } else {
-                    Next::Do(Task::Finish { table })
-                }
-            }
+            Some(Ranked { task, .. }) => Next::Do(task),
             None if self.unfinished == 0 => Next::Done,
             None => Next::Wait,
         }
@@ -161,6 +173,7 @@ impl Schedule {
     /// A task is done.
     pub fn task_done(&mut self, task: Task) {
         match task {
+            Task::Vacuum { table } => self.push_indexes(table),
             Task::Index { table, .. } => {
                 self.tables[table].indexes_left -= 1;
                 if self.tables[table].indexes_left == 0 {
@@ -171,10 +184,21 @@ impl Schedule {
         }
     }
 
+    fn push_indexes(&mut self, table: usize) {
+        let indexes = &self.tables[table].indexes;
+        let ranked = |(index, bytes): (usize, &u64)| Ranked {
+            bytes: *bytes,
+            task: Task::Index { table, index },
+        };
+        self.tasks.extend(indexes.iter().enumerate().map(ranked));
+        if indexes.is_empty() {
+            self.push_finish(table);
+        }
+    }
+
     /// A sample of a table is quickly taken: after the indexes that wait.
     fn push_finish(&mut self, table: usize) {
-        let order = std::cmp::Reverse((table, self.tables[table].indexes.len()));
-        self.tasks.push(Ranked { bytes: 0, order });
+        self.tasks.push(Ranked { bytes: 0, task: Task::Finish { table } });
     }
 }
 
@@ -240,6 +264,9 @@ mod tests {
         assert_eq!(schedule.next_task(), Next::Wait);
         schedule.part_done(small);
         schedule.part_done(second);
+        let vacuum = Task::Vacuum { table: 0 };
+        assert_eq!(schedule.next_task(), Next::Do(vacuum), "it came in two parts");
+        schedule.task_done(vacuum);
         let big = Task::Index { table: 0, index: 1 };
         assert_eq!(schedule.next_task(), Next::Do(big));
         assert_eq!(schedule.next_task(), Next::Do(Task::Index { table: 1, index: 0 }));
@@ -322,6 +349,8 @@ mod tests {
             for part in &parts {
                 left[part.table] += 1;
             }
+            let cut: Vec<bool> = left.iter().map(|parts| *parts > 1).collect();
+            let mut vacuumed = vec![false; sizes.len()];
             let mut built: Vec<Vec<usize>> = vec![Vec::new(); sizes.len()];
             let mut finished = vec![false; sizes.len()];
             loop {
@@ -334,8 +363,14 @@ mod tests {
                     Next::Wait => {}
                     Next::Do(task) => {
                         match task {
+                            Task::Vacuum { table } => {
+                                prop_assert_eq!(left[table], 0);
+                                prop_assert!(built[table].is_empty() && !vacuumed[table]);
+                                vacuumed[table] = true;
+                            }
                             Task::Index { table, index } => {
                                 prop_assert_eq!(left[table], 0);
+                                prop_assert_eq!(vacuumed[table], cut[table]);
                                 prop_assert!(!built[table].contains(&index));
                                 built[table].push(index);
                             }

@@ -59,7 +59,9 @@ impl Reader<'_> {
 /// A session with the target, with the rights of the owner.
 pub(super) struct Writer<'a> {
     pub destination: &'a Destination,
-    pub way: &'a Way,
+    /// How rows travel, over a connection of their own. Without, only statements do, over the one
+    /// that is there.
+    pub bulk: Option<&'a Way>,
     /// Settings of its own.
     pub settings: &'a str,
     pub patience: Duration,
@@ -83,11 +85,11 @@ struct Backend {
 impl<'a> Writer<'a> {
     pub fn new(
         destination: &'a Destination,
-        way: &'a Way,
+        bulk: Option<&'a Way>,
         settings: &'a str,
         patience: Duration,
     ) -> Self {
-        Writer { destination, way, settings, patience, open: None, before: None }
+        Writer { destination, bulk, settings, patience, open: None, before: None }
     }
 
     /// The session; a new one if there is none. Whatever the one before was doing is over then,
@@ -140,10 +142,7 @@ impl<'a> Writer<'a> {
     }
 
     async fn connect(&self) -> Result<Open, DatabaseError> {
-        let server = &self.destination.server;
-        let host = server.host.dedicated().await?;
-        let server = Server { host, ..server.clone() };
-        let session = session::connect_by(&server, Access::Write, self.way).await?;
+        let session = self.log_in().await?;
         if let Some(before) = &self.before {
             see_off(&session, before).await?;
         }
@@ -163,6 +162,16 @@ impl<'a> Writer<'a> {
         let (pid, since) =
             backend.ok_or_else(|| session.nonsense(action, "no process of our own"))?;
         Ok(Open { session, backend: Backend { pid, since } })
+    }
+
+    async fn log_in(&self) -> Result<Session, DatabaseError> {
+        let server = &self.destination.server;
+        let Some(way) = self.bulk else {
+            return session::connect(server, Access::Write).await;
+        };
+        let host = server.host.dedicated().await?;
+        let server = Server { host, ..server.clone() };
+        session::connect_by(&server, Access::Write, way).await
     }
 }
 

@@ -10,7 +10,6 @@ use crate::event::Monitor;
 
 use super::super::DatabaseError;
 use super::super::session::Way;
-use super::Job;
 use super::build::Builder;
 use super::inventory::{Inventory, Table};
 use super::rows::Copier;
@@ -18,9 +17,8 @@ use super::schedule::{Next, Part, Schedule, Size, Task};
 use super::seat::{Reader, Writer};
 use super::sequences;
 use super::told::Told;
+use super::{DURABLE, Job};
 
-/// A commit that was answered is on the disk: what is told as done stays done through a crash.
-const DURABLE: &str = "SET synchronous_commit = on";
 /// The first major version that reads a range of pages without reading all of them.
 const READS_PAGES: u32 = 14;
 
@@ -78,7 +76,7 @@ impl<'a> Work<'a> {
     pub async fn set_sequences(&self) -> Result<(), DatabaseError> {
         let source = self.job.snapshot.session();
         let made = &self.job.prepared.extensions_made;
-        sequences::set(source, made, &mut self.writer(DURABLE), &self.told).await
+        sequences::set(source, made, &mut self.writer(None, DURABLE), &self.told).await
     }
 
     /// One worker that copies.
@@ -96,13 +94,16 @@ impl<'a> Work<'a> {
 
     /// One worker that builds.
     async fn build(&self) -> Result<(), DatabaseError> {
-        let mut builder = Builder { writer: self.writer(self.settings), told: &self.told };
+        let mut builder = Builder { writer: self.writer(None, self.settings), told: &self.told };
         let mut moved_on = self.moved_on.subscribe();
         loop {
             moved_on.mark_unchanged();
             match self.next_task() {
                 Next::Do(task) => {
                     match task {
+                        Task::Vacuum { table } => {
+                            builder.vacuum(&self.inventory.tables[table]).await?;
+                        }
                         Task::Index { table, index } => {
                             builder.build(&self.inventory.tables[table].indexes[index]).await?;
                         }
@@ -142,14 +143,14 @@ impl<'a> Work<'a> {
         let patience = self.job.options.patience;
         Copier {
             reader: Reader { source, snapshot, patience, session: None },
-            writer: self.writer(DURABLE),
+            writer: self.writer(Some(self.way), DURABLE),
             encoding: &self.inventory.encoding,
             told: &self.told,
         }
     }
 
-    fn writer<'s>(&'s self, settings: &'s str) -> Writer<'s> {
-        Writer::new(self.job.destination, self.way, settings, self.job.options.patience)
+    fn writer<'s>(&'s self, bulk: Option<&'s Way>, settings: &'s str) -> Writer<'s> {
+        Writer::new(self.job.destination, bulk, settings, self.job.options.patience)
     }
 
     fn next_part(&self) -> Option<Part> {

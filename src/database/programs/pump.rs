@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::event::{Event, Monitor, Progress};
-use crate::host::helper::Helper;
+use crate::host::helper::{self, Helper};
 use crate::host::pipe::{PackOptions, pack};
-use crate::host::{Command, Reader, Writer};
+use crate::host::{Command, Host, Reader, Writer};
+use crate::units::Bytes;
 
 use super::super::held::Leash;
 use super::super::tools::Tool;
@@ -35,10 +36,75 @@ pub enum Compression {
     Archive { level: u32 },
     /// zstd on all cores, unpacked by our helper on the target. Anybody who runs pg_restore there
     /// must be able to run it.
-    Helper { helper: Helper, level: i32 },
+    Helper { helper: Helper, level: Level },
+}
+
+/// How hard zstd works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    Fixed(i32),
+    /// As the link asks: it is measured when the copy begins.
+    Fitting,
+}
+
+impl Level {
+    /// For a link of which nothing is known.
+    const DEFAULT: i32 = 3;
+
+    fn number(self) -> i32 {
+        match self {
+            Level::Fixed(number) => number,
+            Level::Fitting => Level::DEFAULT,
+        }
+    }
+}
+
+/// A link that takes more bytes a second than this costs less than compressing for it, in time on
+/// both sides: it carries what a server reads and writes, and encryption is done in hardware.
+const PLAIN_FROM: u64 = 200_000_000;
+/// From here on the fastest level is enough.
+const FASTEST_FROM: u64 = 50_000_000;
+
+/// What fits a link that takes so many bytes a second; `None` is not to compress at all.
+fn fitting_level(bytes_a_second: u64) -> Option<i32> {
+    match bytes_a_second {
+        PLAIN_FROM.. => None,
+        FASTEST_FROM.. => Some(1),
+        _ => Some(Level::DEFAULT),
+    }
 }
 
 impl Compression {
+    /// The same, fitted to the link to `host` where that was left open.
+    pub async fn fitted(&self, host: &dyn Host, monitor: &dyn Monitor) -> Compression {
+        let Compression::Helper { helper, level: Level::Fitting } = self else {
+            return self.clone();
+        };
+        // What cannot be measured is taken for slow.
+        let rate = helper::throughput(host, helper).await.unwrap_or(0);
+        let level = fitting_level(rate);
+        let how = match level {
+            Some(level) => format!("compressing with level {level} of zstd"),
+            None => "not compressing".to_owned(),
+        };
+        let text = format!("the link takes {}/s: {how}", Bytes(rate));
+        monitor.emit(Event::Note { text });
+        match level {
+            Some(level) => {
+                Compression::Helper { helper: helper.clone(), level: Level::Fixed(level) }
+            }
+            None => Compression::None,
+        }
+    }
+
+    /// The helper and its level, if it is to unpack.
+    pub fn helper(&self) -> Option<(&Helper, i32)> {
+        match self {
+            Compression::Helper { helper, level } => Some((helper, level.number())),
+            Compression::None | Compression::Archive { .. } => None,
+        }
+    }
+
     /// What pg_dump is to do.
     pub fn archive_level(&self) -> u32 {
         match self {
@@ -135,7 +201,7 @@ async fn carry(
         match compression {
             Compression::None | Compression::Archive { .. } => plain(from, to).await,
             Compression::Helper { level, .. } => {
-                let options = PackOptions { level: *level, workers: pack_workers() };
+                let options = PackOptions { level: level.number(), workers: pack_workers() };
                 drop(pack(from, to, options).await);
             }
         }
@@ -190,5 +256,17 @@ impl<F: Fn(u64)> AsyncRead for Told<'_, F> {
             self.told = Instant::now();
         }
         Poll::Ready(result)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slower_the_link_the_harder_the_work() {
+        let megabits = |number: u64| fitting_level(number * 125_000);
+        assert_eq!([megabits(100), megabits(940), megabits(9_000)], [Some(3), Some(1), None]);
+        assert_eq!(fitting_level(0), Some(3), "not measured");
     }
 }

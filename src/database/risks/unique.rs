@@ -53,7 +53,8 @@ async fn indexes(session: &Session) -> Result<Vec<UniqueIndex>, DatabaseError> {
          FROM pg_index x
          JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
          JOIN pg_class t ON t.oid = x.indrelid JOIN pg_namespace tn ON tn.oid = t.relnamespace
-         WHERE x.indisunique AND x.indisvalid AND t.relkind IN ('r', 'm') AND i.relkind = 'i' AND {}
+         WHERE x.indisunique AND x.indisvalid AND (t.relkind = 'r' OR t.relkind = 'm' AND t.relispopulated)
+             AND i.relkind = 'i' AND {}
          ORDER BY 7, 1, 2",
         inspect::ours("t.oid", "pg_class")
     );

@@ -46,7 +46,7 @@ impl Look<'_> {
         // What it would say of another database leads astray.
         if is_known {
             let jobs = world.config.database.jobs;
-            let looking = Looking { table_bytes_max: LOOKED_AT_BYTES_MAX, jobs };
+            let looking = Looking { table_bytes_max: Some(LOOKED_AT_BYTES_MAX), jobs };
             let checked = database::check_for(&server, &destination, looking).await;
             let findings = self.keep("database", checked).unwrap_or_default();
             self.findings.extend(findings.into_iter().map(|it| in_a_move(it, &destination)));

@@ -8,14 +8,12 @@ use serde_json::Value;
 use super::Scene;
 use crate::config::{self, DatabaseMode, DatabaseVerify};
 use crate::database::compare;
-use crate::database::stream::{self, Compression};
+use crate::database::stream::{self, Compression, Level};
 use crate::database::target::{self, Mark, MarkState};
 use crate::database::{self, DatabaseError, Mode, parallel};
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
 
-/// Fast enough for one core to fill a gigabit.
-const ZSTD_LEVEL: i32 = 3;
 /// Above this gzip gains little and takes long.
 const GZIP_LEVEL: u32 = 4;
 
@@ -134,7 +132,7 @@ async fn compression(world: &World) -> Compression {
         return Compression::None;
     }
     match world.target.helper().await {
-        Ok(helper) => Compression::Helper { helper: helper.clone(), level: ZSTD_LEVEL },
+        Ok(helper) => Compression::Helper { helper: helper.clone(), level: Level::Fitting },
         Err(error) => {
             let instead = match world.config.database.mode {
                 DatabaseMode::Stream => "pg_dump compresses by itself",

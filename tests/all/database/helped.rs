@@ -22,14 +22,15 @@ pub async fn helper(host: &dyn Host, reach: Reach) -> Helper {
 }
 
 fn packed(helper: &Helper) -> Options {
-    let compression = Compression::Helper { helper: helper.clone(), level: 3 };
+    let compression = Compression::Helper { helper: helper.clone(), level: stream::Level::Fitting };
     let stream = stream::Options { compression, ..stream::Options::default() };
     Options { mode: Mode::Stream(stream), ..Options::default() }
 }
 
 /// Mode `parallel`, packed, with two workers.
 pub fn packed_in_parallel(helper: &Helper, part_bytes_min: u64) -> Options {
-    let compression = Compression::Helper { helper: helper.clone(), level: 1 };
+    let compression =
+        Compression::Helper { helper: helper.clone(), level: stream::Level::Fixed(1) };
     let parallel =
         by_workers::Options { compression, jobs: 2, part_bytes_min, ..Default::default() };
     Options { mode: Mode::Parallel(parallel), ..Options::default() }

@@ -115,6 +115,25 @@ CREATE INDEX ON second_view (how_often);
 CREATE MATERIALIZED VIEW not_yet AS SELECT 1 AS x WITH NO DATA;
 CREATE VIEW seen WITH (security_barrier) AS SELECT * FROM guarded;
 
+-- Types that cross in the binary format, whole and in parts, with all that is odd about them.
+CREATE TABLE binary_types (id bigint PRIMARY KEY, i2 smallint, i4 int, yes bool, f4 real, f8 float8,
+    n numeric, n2 numeric(12, 3), t text, v varchar(9), c char(5), b bytea, d date, ts timestamp(3),
+    tz timestamptz, t1 time, t2 timetz(2), i interval, u uuid, e inet, ci cidr, m macaddr, j json,
+    jb jsonb, bi bit(5), vb bit varying(9), o oid, a bigint[], at text[], aj jsonb[], am timestamptz[]);
+INSERT INTO binary_types VALUES
+    (-9223372036854775808, -32768, -2147483648, true, '-Infinity', 'NaN', 'NaN', -123456789.125,
+     E'\\ \t\n ü € \u0001', 'é', 'ä', '\x00ff5c', '-infinity', 'infinity', '4713-01-01 BC',
+     '24:00', '23:59:59.99+15:59', '-1 year 2 mons -3 days 04:05:06.789', 'ffffffff-ffff-ffff-ffff-ffffffffffff',
+     '::ffff:1.2.3.4/96', '10.0.0.0/8', '08:00:2b:01:02:03', '{"a" :  1, "a": 2}',
+     '{"ü": [1e400, -0.0, null, "\u00e9"]}', B'10101', B'', 4294967295, '{{1,NULL},{3,4}}',
+     '[0:1]={"NULL",NULL}', ARRAY['{"x": 1}', NULL]::jsonb[], '{infinity,NULL}'),
+    (9223372036854775807, 32767, 2147483647, false, '1.17549435e-38', '4.9e-324', '1e-130', 0, '', '',
+     '', '', '0001-01-01', '294276-12-31 23:59:59.999', '1970-01-01', '00:00', '00:00-15:59', '0',
+     '00000000-0000-0000-0000-000000000000', '0.0.0.0', '::/0', '00:00:00:00:00:00', 'null', 'null',
+     B'00000', B'111111111', 0, '{}', '{}', '{}', '{}');
+INSERT INTO binary_types (id) SELECT generate_series(1, 3000);
+UPDATE binary_types SET n = id * 10.01 ^ (id % 40 - 20), t = repeat('ü', id::int % 5000), f8 = 1.0 / id WHERE id BETWEEN 1 AND 3000;
+
 -- Large objects.
 SELECT lo_from_bytea(4711, '\x00ff00'), lo_from_bytea(4712, ''), lo_from_bytea(4713, decode(repeat('00ab', 100000), 'hex'));
 COMMENT ON LARGE OBJECT 4711 IS 'large';
