@@ -7,9 +7,8 @@ use super::*;
 
 /// The same database on both sides, made by the same statements.
 pub fn twins(sql: &str) -> Pair {
-    let pair = Pair { source: Postgres::start(), target: Postgres::start() };
+    let pair = Pair::with_role();
     for cluster in [&pair.source, &pair.target] {
-        add_role(cluster);
         cluster.create_database(DATABASE, OWNER, "");
         cluster.sql(DATABASE, &format!("SET ROLE {OWNER}; {sql}"));
     }
