@@ -3,6 +3,7 @@
 mod content;
 mod copy;
 mod differences;
+mod extremes;
 mod faults;
 mod generated;
 mod helped;
