@@ -8,10 +8,12 @@ mod faults;
 mod generated;
 mod helped;
 mod kinds;
+mod large_objects;
 mod parallel;
 mod refusals;
 mod risks;
 mod verb;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::Path;
