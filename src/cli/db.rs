@@ -252,9 +252,9 @@ fn tell(transferred: &Transferred, monitor: &dyn Monitor) -> bool {
     };
     let mut any = false;
     let warnings = transferred.comparison.iter().flat_map(|comparison| &comparison.warnings);
-    for text in warnings.cloned() {
+    for warning in warnings {
         any = true;
-        let remedy = Some(compare::COLLATION_REMEDY.into());
+        let (text, remedy) = (warning.text.clone(), Some(warning.remedy.into()));
         monitor.emit(Event::Problem { subject: "database".into(), text, remedy });
     }
     for text in copied.problems.iter().cloned().chain(differences) {

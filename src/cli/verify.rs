@@ -73,8 +73,8 @@ async fn database(
     for difference in &compared.differences {
         problem(world, "database", difference.to_string());
     }
-    for text in compared.warnings.iter().cloned() {
-        let remedy = Some(compare::COLLATION_REMEDY.into());
+    for warning in &compared.warnings {
+        let (text, remedy) = (warning.text.clone(), Some(warning.remedy.into()));
         world.monitor.emit(Event::Problem { subject: "database".into(), text, remedy });
     }
     told.push(format!("Database: compared {compared}"));

@@ -1,9 +1,8 @@
-//! Whether the target is a whole copy of the source: objects, rows, sequences, read from the
-//! catalogs and heaps of both servers, not from what the copying said.
+//! Whether the target is a whole copy of the source: objects, rows, large objects, sequences, read
+//! from the catalogs and heaps of both servers, not from what the copying said.
 //!
-//! Owners, privileges and object ids are left out: they differ by intention. Of materialized views
-//! the rows are counted only: the restore made them anew, and a query need not give the same twice.
-//! Nothing else is left out.
+//! Owners, privileges and object ids are left out: they differ by intention. Nothing else is left
+//! out. What could not be compared is told, and never taken for equal.
 
 mod amcheck;
 mod catalog;
@@ -15,6 +14,7 @@ mod rows;
 mod scan;
 mod sequences;
 mod tables;
+mod views;
 pub(super) use sequences::positions;
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ use super::{DatabaseError, Server};
 
 pub use amcheck::{Checked, amcheck};
 pub use catalog::Kind;
-pub use difference::{Difference, Keys};
+pub use difference::{Difference, Holder, Keys};
 pub use expression::Way;
 pub use sequences::Position;
 
@@ -54,8 +54,15 @@ pub enum Depth {
     Content,
 }
 
-/// What helps against the warnings of a comparison.
-pub const COLLATION_REMEDY: &str = "on the target: REINDEX what uses it, then ALTER DATABASE or \
+/// What may become a trouble, though both sides are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    pub text: String,
+    pub remedy: &'static str,
+}
+
+const REFRESH_REMEDY: &str = "on the target: REFRESH MATERIALIZED VIEW makes it anew, now or later";
+const COLLATION_REMEDY: &str = "on the target: REINDEX what uses it, then ALTER DATABASE or \
                                     COLLATION … REFRESH VERSION";
 
 /// More connections are not taken unless they are asked for.
@@ -72,9 +79,10 @@ pub struct Comparison {
     /// Tables whose rows were hashed, not just counted.
     pub tables_hashed: u64,
     pub sequences: u64,
+    /// Of the source.
+    pub large_objects: u64,
     pub differences: Vec<Difference>,
-    /// What may become a trouble, though both are the same.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 impl Comparison {
@@ -94,6 +102,9 @@ impl fmt::Display for Comparison {
             if self.tables_hashed > 0 { " and their content" } else { "" },
             counted(self.sequences, "sequence")
         )?;
+        if self.large_objects > 0 {
+            write!(out, ", {}", counted(self.large_objects, "large object"))?;
+        }
         let told = |kind: &Kind| !matches!(kind, Kind::Relation | Kind::Sequence);
         for (kind, number) in self.objects.iter().filter(|(kind, _)| told(kind)) {
             write!(out, ", {} {}", count(*number), kind.noun(*number))?;
@@ -119,7 +130,9 @@ pub async fn compare(
     catalog::compare(&sessions.0, &sessions.1, &mut comparison).await?;
     let start = snapshot.map(Snapshot::sequences);
     sequences::compare(&sessions.0, &sessions.1, start, &mut comparison).await?;
-    comparison.warnings = collations::warnings(&sessions.1).await?;
+    let collations = collations::warnings(&sessions.1).await?;
+    let warning = |text| Warning { text, remedy: COLLATION_REMEDY };
+    comparison.warnings.extend(collations.into_iter().map(warning));
     drop(sessions);
     rows::compare(source, target, snapshot, options, monitor, &mut comparison).await?;
     Ok(comparison)

@@ -210,12 +210,6 @@ fn sql_hint(source: &SqlError) -> Option<String> {
              pg_stat_activity show which"
                 .into(),
         ),
-        // What a server says of a row that takes more memory at once than it has for one value.
-        _ if source.message.contains("invalid memory alloc request size") => Some(
-            "a row is too large to be hashed: count rows only (`--verify rows`, \
-             `database.verify = \"rows\"`)"
-                .into(),
-        ),
         _ => None,
     }
 }

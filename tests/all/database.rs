@@ -3,14 +3,17 @@
 mod content;
 mod copy;
 mod differences;
+mod extremes;
 mod faults;
 mod generated;
 mod helped;
 mod kinds;
+mod large_objects;
 mod parallel;
 mod refusals;
 mod risks;
 mod verb;
+mod views;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -44,11 +47,17 @@ pub struct Pair {
 
 impl Pair {
     pub fn start() -> Pair {
-        let (source, target) = (Postgres::start(), Postgres::start());
+        let pair = Pair::with_role();
+        pair.source.create_database(DATABASE, OWNER, "");
+        pair.source.sql(DATABASE, &format!("SET ROLE {OWNER}; {SCHEMA}"));
+        pair
+    }
+
+    /// Two clusters with the role, and nothing else in them.
+    pub fn with_role() -> Pair {
+        let (source, target) = Postgres::start_two();
         add_role(&source);
         add_role(&target);
-        source.create_database(DATABASE, OWNER, "");
-        source.sql(DATABASE, &format!("SET ROLE {OWNER}; {SCHEMA}"));
         Pair { source, target }
     }
 
@@ -126,7 +135,15 @@ pub fn in_parallel(part_bytes_min: u64) -> Options {
 
 /// A transfer that must not work.
 pub async fn transfer_badly(source: &Server, destination: &Destination) -> DatabaseError {
-    match transfer(source, destination, "run-1", &Options::default(), &Silent).await {
+    transfer_badly_by(source, destination, &Options::default()).await
+}
+
+pub async fn transfer_badly_by(
+    source: &Server,
+    destination: &Destination,
+    options: &Options,
+) -> DatabaseError {
+    match transfer(source, destination, "run-1", options, &Silent).await {
         Ok(done) => panic!("it worked: {done:?}"),
         Err(error) => error,
     }

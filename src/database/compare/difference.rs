@@ -15,11 +15,33 @@ pub enum Difference {
     /// Defined otherwise.
     Changed { kind: Kind, name: String, source: String, target: String },
     /// Another number of rows.
-    Rows { table: String, source: i64, target: i64, keys: Keys },
+    Rows { of: Holder, source: i64, target: i64, keys: Keys },
     /// As many rows, but not the same ones.
-    Content { table: String, keys: Keys },
+    Content { of: Holder, keys: Keys },
+    /// As many rows; whether they are the same ones, a server could not find out.
+    Unread { of: Holder, cause: String },
     /// Another position; behind, it would give out numbers that are taken.
     Sequence { name: String, source: Position, target: Position },
+}
+
+/// What holds rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// By its qualified name.
+    Table(String),
+    /// A materialized one.
+    View(String),
+    LargeObjects,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Table(name) => write!(out, "table {name}"),
+            Holder::View(name) => write!(out, "materialized view {name}"),
+            Holder::LargeObjects => out.write_str("the store of large objects"),
+        }
+    }
 }
 
 impl fmt::Display for Difference {
@@ -35,14 +57,20 @@ impl fmt::Display for Difference {
                 let noun = kind.noun(1);
                 write!(out, "{noun} {name} differs: source `{source}`, target `{target}`")
             }
-            Difference::Rows { table, source, target, keys } => {
+            Difference::Rows { of: Holder::LargeObjects, source, target, keys } => {
+                write!(out, "the target has {target} large objects, the source {source}{keys}")
+            }
+            Difference::Rows { of, source, target, keys } => {
+                write!(out, "{of} has {target} rows on the target, {source} on the source{keys}")
+            }
+            Difference::Content { of, keys } => {
+                write!(out, "{of} holds other values on the target{keys}")
+            }
+            Difference::Unread { of, cause } => {
                 write!(
                     out,
-                    "table {table} has {target} rows on the target, {source} on the source{keys}"
+                    "{of} has rows that are too large to be hashed, so they were counted only: {cause}"
                 )
-            }
-            Difference::Content { table, keys } => {
-                write!(out, "table {table} holds other values on the target{keys}")
             }
             Difference::Sequence { name, source, target } => {
                 write!(out, "sequence {name} is at {target} on the target, {source} on the source")

@@ -65,6 +65,43 @@ pub(super) fn row_hash(columns: &[Column], way: Way) -> String {
     }
 }
 
+/// As [`row_hash`], whatever the size of a row: one column after the other, so that no two of them
+/// are in one piece of memory, and none in a form that is longer than what a dump holds.
+pub(super) fn row_hash_apart(columns: &[Column], way: Way) -> String {
+    let parts: Vec<String> = columns.iter().map(Column::apart).collect();
+    text_hash(&format!("array_to_string(ARRAY[{}]::text[], ' ')", parts.join(", ")), way)
+}
+
+/// The column by which large objects are known.
+pub(super) const OBJECT_ID: &str = "oid";
+/// Large objects are read in pieces of this size.
+const PIECE_BYTES: u32 = 1 << 20;
+
+/// A `bigint` for each large object: of its number, its length, and its bytes as whoever opens it
+/// reads them. What was never written within it reads as zeros, and is stored as such by a restore,
+/// so the pages of `pg_largeobject` would not tell.
+pub(super) fn object_hash(way: Way) -> String {
+    let piece = |number: &str, beside: &str| {
+        let value = format!("int8send({number}) || d");
+        let hash = match way {
+            Way::Record | Way::Sent => format!("hash_array_extended(ARRAY[{value}], 0)"),
+            Way::Digest => digest(&format!("({value})")),
+        };
+        // OFFSET keeps the planner from reading once for the hash and once for the length.
+        format!(
+            "SELECT {number}, {hash}, length(d) FROM {beside}(SELECT lo_get({OBJECT_ID}, \
+             {number} * {PIECE_BYTES}, {PIECE_BYTES}) AS d OFFSET 0) AS x"
+        )
+    };
+    let (first, next) = (piece("0::bigint", ""), piece("(p.number + 1)", "p CROSS JOIN LATERAL "));
+    let sums = format!(
+        "(WITH RECURSIVE p(number, hash, length) AS ({first} UNION ALL {next} \
+         WHERE p.length = {PIECE_BYTES}) \
+         SELECT concat_ws(' ', {OBJECT_ID}, sum(p.length), sum(p.hash)) FROM p)"
+    );
+    text_hash(&sums, way)
+}
+
 /// A `bigint` for each value of the SQL expression `text`.
 pub(super) fn text_hash(text: &str, way: Way) -> String {
     match way {
@@ -113,6 +150,17 @@ fn as_printed(columns: &[String]) -> Option<String> {
 }
 
 impl Column {
+    /// Whether it is NULL, and a digest of what is printed of it; of bytes, which are printed at
+    /// twice their length, of themselves.
+    fn apart(&self) -> String {
+        let name = ident(&self.name);
+        let value = match self.base.as_deref() {
+            Some("bytea") => self.value(),
+            Some(_) | None => format!("concat({name})"),
+        };
+        format!("num_nulls({name}) || coalesce(md5({value}), '')")
+    }
+
     /// The column, of its base type.
     fn value(&self) -> String {
         let name = ident(&self.name);
@@ -182,6 +230,15 @@ mod tests {
             r#"('x' || substr(md5(record_send(ROW("id"))), 1, 16))::bit(64)::bigint"#
         );
         assert_eq!(row_hash(&[], Way::Record), "0::bigint");
+    }
+
+    #[test]
+    fn apart_no_two_columns_are_in_one_value() {
+        let columns = [column("b", Some("bytea"), true), column("x", None, false)];
+        assert_eq!(
+            row_hash_apart(&columns, Way::Record),
+            r#"hashtextextended((array_to_string(ARRAY[num_nulls("b") || coalesce(md5("b"::pg_catalog."bytea"), ''), num_nulls("x") || coalesce(md5(concat("x")), '')]::text[], ' ')) COLLATE "C", 0)"#
+        );
     }
 
     #[test]

@@ -43,10 +43,10 @@ pub(super) async fn keys(
     };
     let buckets = (table.bytes / BUCKET_BYTES).clamp(16, BUCKETS_MAX).next_power_of_two();
     let bucket = format!("{} & {}", text_hash(&key, way), buckets - 1);
-    let name = &table.name;
+    let from = table.source();
     let sql = format!(
         "SELECT b, count(*), sum(h)::text FROM (
-             SELECT {bucket} AS b, {hash} AS h FROM ONLY {name}) AS x GROUP BY b"
+             SELECT {bucket} AS b, {hash} AS h FROM {from}) AS x GROUP BY b"
     );
     let (there, here) = tokio::try_join!(in_buckets(source, &sql), in_buckets(target, &sql))?;
     let mut differing: Vec<i64> = there
@@ -60,10 +60,8 @@ pub(super) async fn keys(
     let more = differing.len() > KEYS_MAX;
     differing.truncate(KEYS_MAX);
     let differing: Vec<String> = differing.iter().map(i64::to_string).collect();
-    let sql = format!(
-        "SELECT {key}, {hash} FROM ONLY {name} WHERE ({bucket}) IN ({})",
-        differing.join(", ")
-    );
+    let sql =
+        format!("SELECT {key}, {hash} FROM {from} WHERE ({bucket}) IN ({})", differing.join(", "));
     if differing.is_empty() {
         // What differed does so no more: it is being written to.
         return Ok(Keys::default());

@@ -12,7 +12,7 @@ use crate::host::{Command, RunAs, run};
 use super::super::session::{self, Access, is_on_host};
 use super::super::stream::Snapshot;
 use super::super::{DatabaseError, Server, Session};
-use super::tables::Relation;
+use super::tables::{Relation, Sort};
 use super::{JOBS_MAX, Options};
 
 /// One of the two servers, with the moment at which it is read.
@@ -36,23 +36,22 @@ impl AddAssign for Tally {
     }
 }
 
-/// What is asked about a table of both sides.
-pub(super) struct Question {
-    pub name: String,
+/// What is asked about a relation of one side.
+#[derive(Clone, Copy)]
+pub(super) struct Question<'a> {
+    pub relation: &'a Relation,
     /// Its rows' hash, where it is wanted.
-    pub hash: Option<String>,
-    pub is_view: bool,
+    pub hash: Option<&'a str>,
 }
 
-impl Question {
-    /// The query for the tally of the rows in `part`.
-    fn sql(&self, part: &Part) -> String {
-        let only = if self.is_view { "" } else { "ONLY" };
-        let hash = self.hash.as_deref().unwrap_or("0::bigint");
-        let (name, condition) = (&self.name, &part.condition);
-        format!("SELECT count(*), coalesce(sum({hash}), 0)::text FROM {only} {name}{condition}")
-    }
+/// The query for the tally of rows: those after FROM.
+pub(super) fn query(hash: Option<&str>, from: &str) -> String {
+    let hash = hash.unwrap_or("0::bigint");
+    format!("SELECT count(*), coalesce(sum({hash}), 0)::text FROM {from}")
 }
+
+/// A tally, or why there is none: what the server said of a row that it cannot hash.
+pub(super) type Answer = Result<Tally, String>;
 
 /// A part of a table.
 struct Part {
@@ -67,39 +66,35 @@ const PART_BYTES: u64 = 128 << 20;
 /// The first version that reads a range of places without reading what is before it.
 const MAJOR_BY_PLACE: u32 = 14;
 
-/// The tallies of all questions on one side, whose tables are `relations`, in the same order.
-/// `done` is told of each question that is answered.
+/// The answers to all questions on one side, in their order. `done` is told of each that there is.
 pub(super) async fn tallies(
     side: Side<'_>,
-    questions: &[Question],
-    relations: &[Relation],
+    questions: &[Question<'_>],
     options: Options,
     done: &(dyn Fn(usize) + Sync),
-) -> Result<Vec<Tally>, DatabaseError> {
+) -> Result<Vec<Answer>, DatabaseError> {
     let first = side.session().await?;
     let by_place = first.version().major() >= MAJOR_BY_PLACE;
-    let mut order: Vec<usize> = (0..questions.len()).collect();
-    order.sort_by_key(|&question| std::cmp::Reverse(relations[question].bytes));
-    let mut queue = VecDeque::new();
-    let mut found = vec![(Tally::default(), 0); questions.len()];
-    for question in order {
-        let conditions = conditions(&relations[question], by_place);
-        found[question].1 = conditions.len();
-        queue.extend(conditions.into_iter().map(|condition| Part { question, condition }));
-    }
+    let (queue, found) = parts(questions, by_place);
     let jobs = jobs(side.server, options).await?.min(queue.len());
     let queue = Mutex::new(queue);
-    // The tally so far, and how many parts are left.
     let found = Mutex::new(found);
-    let work = async |session: Session| -> Result<(), DatabaseError> {
+    let work = async |mut session: Session| -> Result<(), DatabaseError> {
         let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         while let Some(part) = next() {
-            let tally = tally(&session, &questions[part.question].sql(&part)).await?;
+            let Question { relation, hash } = questions[part.question];
+            let from = relation.source() + &part.condition;
+            let answer = match tally(&session, &query(hash, &from)).await {
+                Ok(tally) => Ok(tally),
+                Err(error) => {
+                    let cause = too_large(error)?;
+                    // The failure has ended the transaction of this one.
+                    session = side.session().await?;
+                    Err(cause)
+                }
+            };
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            let (sum, left) = &mut found[part.question];
-            *sum += tally;
-            *left -= 1;
-            if *left == 0 {
+            if found[part.question].add(answer) {
                 done(part.question);
             }
         }
@@ -108,7 +103,56 @@ pub(super) async fn tallies(
     let more = (1..jobs).map(async |_| work(side.session().await?).await);
     tokio::try_join!(work(first), try_join_all(more))?;
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(found.into_iter().map(|(tally, _)| tally).collect())
+    Ok(found.into_iter().map(|found| found.answer).collect())
+}
+
+/// The answer so far, and how many parts it lacks.
+struct Found {
+    answer: Answer,
+    parts_left: usize,
+}
+
+impl Found {
+    /// Adds the answer of a part; whether it was the last.
+    fn add(&mut self, part: Answer) -> bool {
+        match (&mut self.answer, part) {
+            (Ok(sum), Ok(tally)) => *sum += tally,
+            (Ok(_), Err(cause)) => self.answer = Err(cause),
+            (Err(_), Ok(_) | Err(_)) => {}
+        }
+        self.parts_left -= 1;
+        self.parts_left == 0
+    }
+}
+
+/// The parts of all relations, those of the largest first; and the answers, empty.
+fn parts(questions: &[Question<'_>], by_place: bool) -> (VecDeque<Part>, Vec<Found>) {
+    let mut order: Vec<usize> = (0..questions.len()).collect();
+    order.sort_by_key(|&question| std::cmp::Reverse(questions[question].relation.bytes));
+    let empty = |_: &Question<'_>| Found { answer: Ok(Tally::default()), parts_left: 0 };
+    let mut found: Vec<Found> = questions.iter().map(empty).collect();
+    let mut queue = VecDeque::new();
+    for question in order {
+        let conditions = conditions(questions[question].relation, by_place);
+        found[question].parts_left = conditions.len();
+        queue.extend(conditions.into_iter().map(|condition| Part { question, condition }));
+    }
+    (queue, found)
+}
+
+/// What the server said, if it was that a value takes more memory at once than it has for one.
+pub(super) fn too_large(error: DatabaseError) -> Result<String, DatabaseError> {
+    /// program_limit_exceeded, out_of_memory
+    const LIMITS: [&str; 2] = ["54000", "53200"];
+    match error {
+        DatabaseError::Sql { server, source, .. }
+            if LIMITS.contains(&source.code.as_str())
+                || source.message.contains("invalid memory alloc request size") =>
+        {
+            Ok(format!("{server} says: {source}"))
+        }
+        error => Err(error),
+    }
 }
 
 /// One tally.
@@ -136,7 +180,7 @@ pub(super) fn sum(
 /// grown since.
 fn conditions(relation: &Relation, by_place: bool) -> Vec<String> {
     let parts = i64::try_from(relation.bytes.div_ceil(PART_BYTES)).unwrap_or(i64::MAX);
-    if !by_place || relation.view.is_some() || parts < 2 {
+    if !by_place || matches!(relation.sort, Sort::View(_)) || parts < 2 {
         return vec![String::new()];
     }
     let step = relation.blocks / parts + 1;
@@ -196,7 +240,7 @@ mod tests {
 
     fn table(blocks: i64, bytes: u64) -> Relation {
         let (columns, key) = (Vec::new(), Vec::new());
-        Relation { name: "t".into(), view: None, columns, key, blocks, bytes }
+        Relation { name: "t".into(), sort: Sort::Table, columns, key, blocks, bytes }
     }
 
     #[test]

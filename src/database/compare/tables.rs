@@ -1,24 +1,52 @@
-//! What is to be counted and hashed on one side: tables, their columns, keys and sizes.
+//! What is to be counted and hashed on one side: tables, their columns, keys and sizes. Large
+//! objects count as one more table, whose rows are the objects.
 
 use std::collections::BTreeMap;
 
 use super::super::inspect::ours;
 use super::super::quote::qualified;
 use super::super::{DatabaseError, Session};
-use super::expression::Column;
+use super::difference::Holder;
+use super::expression::{Column, OBJECT_ID};
 
-/// A table, or a materialized view.
+/// Something that has rows.
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
     pub name: String,
-    /// The query behind a materialized view.
-    pub view: Option<String>,
+    pub sort: Sort,
     pub columns: Vec<Column>,
     /// The columns of its primary key; none without one.
     pub key: Vec<String>,
     pub blocks: i64,
     /// With TOAST.
     pub bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Sort {
+    Table,
+    /// A materialized view, with the query behind it.
+    View(String),
+    LargeObjects,
+}
+
+impl Relation {
+    /// As messages name it.
+    pub fn holder(&self) -> Holder {
+        match self.sort {
+            Sort::Table => Holder::Table(self.name.clone()),
+            Sort::View(_) => Holder::View(self.name.clone()),
+            Sort::LargeObjects => Holder::LargeObjects,
+        }
+    }
+
+    /// What a query that reads its rows says after FROM.
+    pub fn source(&self) -> String {
+        match self.sort {
+            Sort::Table | Sort::LargeObjects => format!("ONLY {}", self.name),
+            Sort::View(_) => self.name.clone(),
+        }
+    }
 }
 
 /// All that have rows of their own, the largest first.
@@ -42,22 +70,42 @@ pub(super) async fn relations(session: &Session) -> Result<Vec<Relation>, Databa
         ours("c.oid", "pg_class")
     );
     let rows = session.rows(action, &sql, &[]).await?;
-    rows.iter()
-        .map(|row| {
-            let schema: String = session.get(action, row, 0)?;
-            let name: String = session.get(action, row, 1)?;
-            let name = qualified(&schema, &name);
-            let bytes: i64 = session.get(action, row, 4)?;
-            Ok(Relation {
-                columns: columns.remove(&name).unwrap_or_default(),
-                name,
-                view: session.get(action, row, 2)?,
-                blocks: session.get(action, row, 3)?,
-                bytes: bytes.unsigned_abs(),
-                key: session.get(action, row, 5)?,
-            })
+    let objects = large_objects(session).await?;
+    let tables = rows.iter().map(|row| {
+        let schema: String = session.get(action, row, 0)?;
+        let name: String = session.get(action, row, 1)?;
+        let name = qualified(&schema, &name);
+        let view: Option<String> = session.get(action, row, 2)?;
+        let bytes: i64 = session.get(action, row, 4)?;
+        Ok(Relation {
+            columns: columns.remove(&name).unwrap_or_default(),
+            name,
+            sort: view.map_or(Sort::Table, Sort::View),
+            blocks: session.get(action, row, 3)?,
+            bytes: bytes.unsigned_abs(),
+            key: session.get(action, row, 5)?,
         })
-        .collect()
+    });
+    tables.chain([Ok(objects)]).collect()
+}
+
+/// The large objects, in the order of the catalog that everybody may read; also where there are
+/// none.
+async fn large_objects(session: &Session) -> Result<Relation, DatabaseError> {
+    let action = "look for large objects";
+    let sql = "SELECT coalesce(pg_relation_size('pg_largeobject_metadata'), 0)
+                   / current_setting('block_size')::bigint,
+                   coalesce(pg_table_size('pg_largeobject'), 0)";
+    let row = session.row(action, sql, &[]).await?;
+    let bytes: i64 = session.get(action, &row, 1)?;
+    Ok(Relation {
+        name: qualified("pg_catalog", "pg_largeobject_metadata"),
+        sort: Sort::LargeObjects,
+        columns: Vec::new(),
+        key: vec![OBJECT_ID.into()],
+        blocks: session.get(action, &row, 0)?,
+        bytes: bytes.unsigned_abs(),
+    })
 }
 
 async fn columns(session: &Session) -> Result<BTreeMap<String, Vec<Column>>, DatabaseError> {
@@ -75,7 +123,7 @@ async fn columns(session: &Session) -> Result<BTreeMap<String, Vec<Column>>, Dat
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
          JOIN pg_namespace n ON n.oid = c.relnamespace
          JOIN behind b ON b.type = a.atttypid JOIN pg_type t ON t.oid = b.base
-         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind = 'r' AND {}
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'm') AND {}
          ORDER BY c.oid, a.attnum",
         ours("c.oid", "pg_class")
     );

@@ -72,8 +72,8 @@ impl Step for Database {
             });
         }
         if let Some(comparison) = done.comparison {
-            for text in comparison.warnings.iter().cloned() {
-                let remedy = Some(compare::COLLATION_REMEDY.into());
+            for warning in &comparison.warnings {
+                let (text, remedy) = (warning.text.clone(), Some(warning.remedy.into()));
                 let subject = "database".into();
                 world.monitor.emit(crate::event::Event::Problem { subject, text, remedy });
             }

@@ -42,7 +42,7 @@ async fn a_copy_is_the_same_in_every_object_row_and_sequence() {
     assert_eq!(comparison.tables, 9);
     assert_eq!(
         comparison.to_string(),
-        "9 tables with 10,405 rows and their content, 6 sequences, 1 schema, 1 extension, 35 columns, 4 views, \
+        "9 tables with 10,405 rows and their content, 6 sequences, 1 large object, 1 schema, 1 extension, 35 columns, 4 views, \
          13 indexes, 13 constraints, 1 trigger, 2 functions, 2 types, 1 statistics object, 1 comment"
     );
     assert_eq!(transferred.copied.problems, Vec::<String>::new());

@@ -99,10 +99,14 @@ fn start(pair: &Pair, destination: &Destination) -> JoinHandle<DatabaseError> {
 
 /// The target must be known to be half-done; a second try must work and be complete.
 pub async fn recovers(pair: &Pair, destination: &Destination) {
+    recovers_by(pair, destination, &Options::default()).await;
+}
+
+pub async fn recovers_by(pair: &Pair, destination: &Destination, options: &Options) {
     let admin = destination.admin_session(Access::Read).await.unwrap();
     let existing = target::existing(destination, &admin).await.unwrap();
     assert!(matches!(&existing, Existing::HalfDone(mark) if mark.run == "run-1"), "{existing:?}");
-    transfer_well(&pair.source_server(), destination).await;
+    transfer_well_by(&pair.source_server(), destination, options).await;
     assert_eq!(portrait(&pair.target, DATABASE), portrait(&pair.source, DATABASE));
 }
 
@@ -326,10 +330,48 @@ impl SmallDisk {
     }
 }
 
+impl SmallDisk {
+    /// Makes room.
+    fn grow(&self, bytes: u64) {
+        let size = format!("remount,size={bytes}");
+        let grown =
+            std::process::Command::new("mount").args(["-o", &size]).arg(self.0.path()).status();
+        assert!(grown.unwrap().success());
+    }
+}
+
 impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).output();
     }
+}
+
+/// Puts new databases of the target on a small disk, which takes the place of nothing else.
+fn squeeze(pair: &Pair, disk: &SmallDisk) {
+    let path = text(disk.0.path());
+    if let Some((uid, gid)) = crate::harness::postgres::postgres_user() {
+        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
+    }
+    pair.target.sql("postgres", &format!("CREATE TABLESPACE small LOCATION '{path}'"));
+    // New databases are put where their template is.
+    pair.target.sql("postgres", "ALTER DATABASE template0 SET TABLESPACE small");
+}
+
+/// A transfer by `options` finds the disk full, says so, and works when there is room.
+async fn fills_the_disk(pair: &Pair, disk: &SmallDisk, options: &Options) {
+    let before = portrait(&pair.source, DATABASE);
+    let error = transfer_badly_by(&pair.source_server(), &pair.destination(), options).await;
+    assert_eq!(
+        error.to_string(),
+        format!("the disk of 127.0.0.1:{} (this server) is full", pair.target.port())
+    );
+    assert!(matches!(error, DatabaseError::DiskFull { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("df -h"), "{:?}", error.hint());
+    assert_eq!(portrait(&pair.source, DATABASE), before);
+    disk.grow(400 << 20);
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'mastodon_production'";
+    gone(|| pair.target.sql("postgres", left) != "0", "a session on the target").await;
+    recovers_by(pair, &pair.destination(), options).await;
 }
 
 #[tokio::test]
@@ -339,28 +381,34 @@ async fn a_full_disk_is_told_and_with_more_room_it_works() {
         return;
     };
     let pair = Pair::start();
-    let (space, path) = ("CREATE TABLESPACE small LOCATION", text(disk.0.path()));
-    if let Some((uid, gid)) = crate::harness::postgres::postgres_user() {
-        std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
-    }
-    pair.target.sql("postgres", &format!("{space} '{path}'"));
-    // New databases are put where their template is.
-    pair.target.sql("postgres", "ALTER DATABASE template0 SET TABLESPACE small");
+    squeeze(&pair, &disk);
     pair.source.sql(
         DATABASE,
         "SET ROLE mastodon; CREATE TABLE treacle AS SELECT i AS id, repeat(md5(i::text), 30) AS x FROM generate_series(1, 30000) i",
     );
-    let before = portrait(&pair.source, DATABASE);
-    let error = transfer_badly(&pair.source_server(), &pair.destination()).await;
-    assert_eq!(
-        error.to_string(),
-        format!("the disk of 127.0.0.1:{} (this server) is full", pair.target.port())
-    );
-    assert_eq!(portrait(&pair.source, DATABASE), before);
-    speed_up(&pair.source);
-    recovers(&pair, &pair.destination()).await;
+    fills_the_disk(&pair, &disk, &Options::default()).await;
     drop(pair);
     drop(disk);
+}
+
+/// While rows come in, at one go and in parts; and while an index is built, when they are in.
+#[tokio::test]
+async fn workers_that_fill_the_disk_tell_so_and_with_more_room_it_works() {
+    let rows = "CREATE TABLE treacle AS SELECT i AS id, repeat(md5(i::text), 30) AS x FROM generate_series(1, 30000) i";
+    let index = "CREATE TABLE treacle AS SELECT i AS id, i AS x FROM generate_series(1, 300000) i;
+                 CREATE INDEX ON treacle (lpad(x::text, 300))";
+    for (sql, parts) in [(rows, u64::MAX), (rows, 64 << 10), (index, u64::MAX)] {
+        let Some(disk) = SmallDisk::mount(40 << 20) else {
+            eprintln!("skipped: no right to mount a file system");
+            return;
+        };
+        let pair = Pair::start();
+        squeeze(&pair, &disk);
+        pair.source.sql(DATABASE, &format!("SET ROLE mastodon; {sql}"));
+        fills_the_disk(&pair, &disk, &in_parallel(parts)).await;
+        drop(pair);
+        drop(disk);
+    }
 }
 
 #[tokio::test]

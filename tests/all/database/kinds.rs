@@ -8,9 +8,7 @@ use super::*;
 
 /// Clusters with the role, and on the source a database made with `options`.
 pub fn clusters(options: &str) -> Pair {
-    let pair = Pair { source: Postgres::start(), target: Postgres::start() };
-    add_role(&pair.source);
-    add_role(&pair.target);
+    let pair = Pair::with_role();
     pair.source.create_database(DATABASE, OWNER, options);
     pair
 }
@@ -144,7 +142,7 @@ async fn objects_of_every_kind_are_there_afterwards() {
 
 #[tokio::test]
 async fn names_of_database_and_role_may_be_odd() {
-    let pair = Pair { source: Postgres::start(), target: Postgres::start() };
+    let pair = Pair::with_role();
     let (database, role) = (r#"my "db" = it's; --"#, r#"rôle "x" \ y"#);
     let quoted = |name: &str| name.replace('"', "\"\"");
     for cluster in [&pair.source, &pair.target] {

@@ -1,6 +1,9 @@
 //! A PostgreSQL cluster of its own: in a temporary directory, on a free port of 127.0.0.1 and on a
 //! Unix socket. PostgreSQL refuses to run as root, so it runs as the `postgres` user where we are.
 
+#[path = "postgres/template.rs"]
+mod template;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -68,6 +71,14 @@ pub struct Postgres {
 impl Postgres {
     pub fn start() -> Self {
         Postgres::start_with(&Options::default())
+    }
+
+    /// Two clusters, started at the same time.
+    pub fn start_two() -> (Self, Self) {
+        std::thread::scope(|scope| {
+            let one = scope.spawn(Postgres::start);
+            (Postgres::start(), one.join().unwrap())
+        })
     }
 
     pub fn start_with(options: &Options) -> Self {
@@ -221,15 +232,7 @@ impl Postgres {
         fs::set_permissions(&self.dir, fs::Permissions::from_mode(0o755)).unwrap();
         self.give(&self.dir);
         if !self.data_dir().join("PG_VERSION").exists() {
-            let mut initdb = self.tool("initdb");
-            initdb
-                .env_remove("PGPORT")
-                .arg("-D")
-                .arg(self.data_dir())
-                .args(["-U", "postgres", "--no-sync", "--auth=trust"])
-                .arg(format!("--locale={}", options.locale))
-                .arg(format!("--encoding={}", options.encoding));
-            text(initdb.output().unwrap()).unwrap();
+            self.make(options);
         }
         let ours = [
             "listen_addresses = '127.0.0.1'".to_owned(),
@@ -248,6 +251,26 @@ impl Postgres {
         };
         fs::write(self.data_dir().join("pg_hba.conf"), lines_of(&hba)).unwrap();
         fs::write(self.data_dir().join("pg_ident.conf"), lines_of(&options.ident)).unwrap();
+    }
+
+    /// Makes the data directory, or copies one that was made before.
+    fn make(&self, options: &Options) {
+        let place = template::place(options);
+        if let Some(place) = place.as_deref().filter(|place| place.exists()) {
+            return template::copy_tree(place, &self.data_dir(), self.runs_as).unwrap();
+        }
+        let mut initdb = self.tool("initdb");
+        initdb
+            .env_remove("PGPORT")
+            .arg("-D")
+            .arg(self.data_dir())
+            .args(["-U", "postgres", "--no-sync", "--auth=trust"])
+            .arg(format!("--locale={}", options.locale))
+            .arg(format!("--encoding={}", options.encoding));
+        text(initdb.output().unwrap()).unwrap();
+        if let Some(place) = place {
+            template::keep(&self.data_dir(), &place);
+        }
     }
 
     fn append_conf<'a>(&self, lines: impl Iterator<Item = &'a str>) {
