@@ -65,6 +65,7 @@ pub mod gentle;
 mod group;
 mod hard_links;
 pub mod helper;
+mod kept;
 mod listed;
 pub mod manifest;
 mod merge;

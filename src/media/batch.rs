@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::board::Board;
 use super::compare::{Plan, Transfer};
 use super::error::MediaError;
+use super::kept::Kept;
 use super::session::{Calls, Link};
 use super::transfer::{Changes, Failed, FileWork, QueueSender, Work, is_long};
 use crate::wire::bounded::List;
@@ -292,7 +293,7 @@ impl<'a> Hands<'a> {
         let mut loaded = Loaded::default();
         let mut load = Vec::new();
         load.extend(changes(&ops, &mut loaded.changes).map(Work::Change));
-        load.extend(files.into_iter().map(|file| Work::Move(work(file, None, &mut loaded))));
+        load.extend(files.into_iter().map(|file| Work::Move(work(file, None, None, &mut loaded))));
         load.extend(changes(&settling, &mut loaded.settling).map(Work::Settle));
         if load.is_empty() {
             return Ok(loaded);
@@ -311,7 +312,7 @@ impl<'a> Hands<'a> {
             return Ok(Vec::new());
         }
         let settling = load.settling.into_iter().flat_map(|(ops, _)| ops).collect();
-        let whole = |(file, _)| Transfer { basis: None, ..file };
+        let whole = |(file, _)| Transfer { basis: None, kept: None, ..file };
         let again = again.into_iter().map(whole).collect();
         let load = self.load(Vec::new(), again, Vec::new())?;
         for (file, Failed { failure, .. }) in self.moved(load.files).await? {
@@ -343,8 +344,13 @@ impl<'a> Hands<'a> {
                 Some(basis) => self.signature(basis).await?,
                 None => None,
             };
+            let kept = match &file.kept {
+                Some(kept) if signature.is_none() => self.signature(kept).await?,
+                Some(_) | None => None,
+            };
+            let kept = kept.and_then(|kept| Kept::decode(&kept));
             // Each is large, or there are few: any lane may take it.
-            if !self.queue.push_file(work(file, signature, &mut loaded)) {
+            if !self.queue.push_file(work(file, signature, kept, &mut loaded)) {
                 return Err(self.target_lost());
             }
         }
@@ -407,9 +413,14 @@ fn changes(ops: &[Op], answered: &mut Answered) -> impl Iterator<Item = Changes>
 }
 
 /// The work of moving `file`, which is noted in `loaded`.
-fn work(file: Transfer, signature: Option<bytes::Bytes>, loaded: &mut Loaded) -> FileWork {
+fn work(
+    file: Transfer,
+    signature: Option<bytes::Bytes>,
+    kept: Option<Kept>,
+    loaded: &mut Loaded,
+) -> FileWork {
     let (result, answer) = oneshot::channel();
-    let work = FileWork { path: file.path.clone(), size: file.size, signature, result };
+    let work = FileWork { path: file.path.clone(), size: file.size, signature, kept, result };
     loaded.files.push((file, answer));
     work
 }

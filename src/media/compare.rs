@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::change::{Action, Change, Differs, NodeKind};
 use super::delta;
 use super::temp;
+use super::transfer::is_long;
 use crate::wire::message::Op;
 use crate::wire::path::{Name, RelPath};
 use crate::wire::tree::{Digest, Directory, Entry, Failure, FailureKind, Meta, Node, Problem};
@@ -27,6 +28,8 @@ pub(crate) struct Rules {
     pub delete: bool,
     /// Files are written into the old ones.
     pub in_place: bool,
+    /// The target knows which parts of a large file a transfer that broke off has left there.
+    pub keeps_parts: bool,
 }
 
 /// What is to be done about one directory, in this order.
@@ -62,6 +65,8 @@ pub(crate) struct Transfer {
     /// What may serve as the basis of a delta: the old file, or what a transfer that broke off
     /// left of this one.
     pub basis: Option<RelPath>,
+    /// What such a transfer has left, to be gone on with in its place.
+    pub kept: Option<RelPath>,
 }
 
 /// Something for whose name the target still has a directory.
@@ -197,22 +202,32 @@ pub(crate) fn target_only(target: &Directory, delete: bool) -> Plan {
 fn resume(plan: &mut Plan, source: &Entry, target: &Directory, rules: &Rules) {
     let Entry { name, node } = source;
     let (Node::File { size, meta, .. } | Node::HardLink { size, meta, .. }) = node else { return };
-    if target.leftovers.is_empty() || !rules.delta || rules.in_place {
+    let goes_on = rules.keeps_parts && is_long(*size);
+    if target.leftovers.is_empty() || rules.in_place || !(rules.delta || goes_on) {
         return;
     }
     let Some(file) = plan.files.last_mut() else { return };
     let Some((dir, planned)) = file.path.split() else { return };
-    if planned != *name || file.basis.is_some() {
+    if planned != *name || file.basis.is_some() && !goes_on {
         return;
     }
     let names = temp::partial_names(name, *size, meta.mtime);
     let part = names.into_iter().flatten().find(|name| target.leftovers.contains(name));
-    file.basis = part.and_then(|part| dir.join(&part).ok());
+    let part = part.and_then(|part| dir.join(&part).ok());
+    if goes_on {
+        file.kept = part;
+    } else {
+        file.basis = part;
+    }
 }
 
 fn leftovers(plan: &mut Plan, target: &Directory) {
     // What is about to be used is removed by the transfer that uses it.
-    let used: Vec<&RelPath> = plan.files.iter().filter_map(|file| file.basis.as_ref()).collect();
+    let used = |file| {
+        let Transfer { basis, kept, .. }: &Transfer = file;
+        basis.iter().chain(kept)
+    };
+    let used: Vec<&RelPath> = plan.files.iter().flat_map(used).collect();
     let unused = |name: &&Name| target.path.join(name).is_ok_and(|path| !used.contains(&&path));
     let names: Vec<Name> = target.leftovers.iter().filter(unused).cloned().collect();
     let leftover = |name| Deletion::Leftover(target.path.clone(), name);
@@ -276,7 +291,7 @@ fn file(
     target: Option<&Node>,
     rules: &Rules,
 ) {
-    let new = Transfer { path: path.clone(), size, basis: None };
+    let new = Transfer { path: path.clone(), size, basis: None, kept: None };
     match target {
         Some(
             old @ (Node::File { size: old_size, meta: old_meta, content: old_content }

@@ -19,7 +19,7 @@ mod sums;
 pub use diff::{Diffed, diff};
 pub use patch::{Commands, Patcher, Sink};
 pub use signature::{BadSignature, Basis, signature};
-pub(crate) use summing::{Summing, Sums};
+pub(crate) use summing::{PartSums, Summing, Sums};
 
 /// Smaller files are sent whole: the delta would cost more round trips than it saves bytes.
 pub(crate) const FILE_BYTES_MIN: u64 = 1 << 20;

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use confirm::{Look, Remembered, remembered};
 use format::{Block, Found, Head, frame, record};
 use mark::{Mark, Time};
-pub(crate) use place::{ENDING_BLOCKS, Recorder, open_own};
+pub(crate) use place::{ENDING_BLOCKS, ENDING_PARTS, Recorder, open_own};
 use place::{Place, Reader};
 
 use super::gentle::Gentle;

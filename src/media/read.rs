@@ -52,14 +52,19 @@ struct Out {
 
 impl Out {
     fn blocking_send(&self, piece: Piece) -> Result<(), SendError<Piece>> {
-        if let Some(gentle) = &self.gentle {
-            gentle.contents.pass_here(match &piece {
-                Piece::Whole { content, .. } | Piece::Chunk(content) => content.len() as u64,
-                Piece::Begin { .. } | Piece::End { .. } => 0,
-                Piece::Failed { .. } | Piece::Part { .. } => 0,
-            });
-        }
+        self.pass(match &piece {
+            Piece::Whole { content, .. } | Piece::Chunk(content) => content.len() as u64,
+            Piece::Begin { .. } | Piece::End { .. } => 0,
+            Piece::Failed { .. } | Piece::Part { .. } => 0,
+        });
         self.pieces.blocking_send(piece)
+    }
+
+    /// Leaves time for others before so much is read.
+    fn pass(&self, bytes: u64) {
+        if let Some(gentle) = &self.gentle {
+            gentle.contents.pass_here(bytes);
+        }
     }
 }
 
@@ -136,7 +141,7 @@ fn read(dirs: &mut Dirs, manner: Manner, job: Job, pieces: &Out) -> Result<(), S
     let file = dirs.open_file(&path)?;
     let before = regular(&file)?;
     if let Some(index) = part {
-        return read_part(&file, &before, ticket, index, pieces);
+        return read_part(&file, &before, (ticket, index, signature.as_deref()), pieces);
     }
     let head = FileHead { meta: before.meta, size: before.size, delta: false };
     if let Some(signature) = signature
@@ -158,21 +163,35 @@ fn read(dirs: &mut Dirs, manner: Manner, job: Job, pieces: &Out) -> Result<(), S
     Ok(())
 }
 
-/// One part of a large file. Whether all parts are of the same state of the file is seen where
-/// they come together, by their heads.
+/// One part of a large file, without its content if that has the hash `kept` and is on the target
+/// already. Whether all parts are of the same state of the file is seen where they come together,
+/// by their heads.
 fn read_part(
-    mut file: &File,
+    file: &File,
     before: &Stat,
-    ticket: u64,
-    index: u32,
+    (ticket, index, kept): (u64, u32, Option<&[u8]>),
     pieces: &Out,
 ) -> Result<(), Stop> {
     let (at, length) = part_place(index, before.size).ok_or_else(changed)?;
     let Stat { meta, size, inode, changed, .. } = *before;
     pieces.blocking_send(Piece::Part { ticket, head: PartHead { meta, size, inode, changed } })?;
-    file.seek(SeekFrom::Start(at)).map_err(|error| failure("read it", error))?;
-    let mut hasher = blake3::Hasher::new();
-    hasher.set_input_offset(at);
+    let begin = |mut file: &File| -> Result<blake3::Hasher, Failure> {
+        file.seek(SeekFrom::Start(at)).map_err(|error| failure("read it", error))?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.set_input_offset(at);
+        Ok(hasher)
+    };
+    if let Some(kept) = kept {
+        pieces.pass(length);
+        let mut hasher = begin(file)?;
+        hasher.update_reader(file.take(length)).map_err(|error| failure("read it", error))?;
+        if hasher.count() == length && hasher.finalize_non_root()[..] == *kept {
+            unchanged(file, before, before.size)?;
+            let digest = Digest(hasher.finalize_non_root());
+            return Ok(pieces.blocking_send(Piece::End { ticket, digest })?);
+        }
+    }
+    let mut hasher = begin(file)?;
     read_chunks(&mut file.take(length), &mut hasher, pieces)?;
     unchanged(file, before, before.size - length + hasher.count())?;
     let digest = Digest(hasher.finalize_non_root());

@@ -68,6 +68,8 @@ pub(crate) struct Ability {
     pub late_dirs: bool,
     /// Large files can come or go in parts, over several lanes.
     pub parts: bool,
+    /// What it has of a large file is known to the next pass if it breaks off.
+    pub keeps_parts: bool,
     /// It can make changes when what was stored before is published.
     pub settles: bool,
     /// It can tell which names are of the same file.

@@ -8,6 +8,9 @@
 //! other one, each is waited for from then on. A file is renamed only after every acknowledgement
 //! of it.
 //!
+//! A large file comes in parts over several channels ([`uploads`]); which ones are on the server's
+//! disk is written down ([`record`]), so that the next pass goes on with one that broke off.
+//!
 //! What it cannot do: times finer than a second, hashes without reading back, and protection
 //! against somebody on the server who swaps a directory of the target for a symlink during the
 //! pass. Paths are all the protocol has; files are made with O_EXCL, symlinks not followed at
@@ -22,11 +25,13 @@ mod known;
 mod meta;
 mod named;
 mod proof;
+mod record;
 mod reply;
 mod scan;
 mod session;
 mod source;
 mod table;
 mod target;
+mod uploads;
 
 pub(crate) use session::Sftp;

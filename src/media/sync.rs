@@ -120,6 +120,7 @@ async fn mirror(
             late_dirs: target.late_dirs,
             delete: options.delete,
             in_place: options.manner.in_place,
+            keeps_parts: source.parts && target.keeps_parts,
         },
         filtered,
         coverage: options.listed.clone().map(Coverage::new),

@@ -76,7 +76,8 @@ pub(crate) fn partial_names(name: &Name, bytes: u64, mtime: Mtime) -> Option<[Na
     Some([name(0)?, name(1)?])
 }
 
-fn is_partial(name: &[u8]) -> bool {
+/// Whether `name` is that of a partial file.
+pub(crate) fn is_partial(name: &[u8]) -> bool {
     let parts =
         name.strip_prefix(PARTIAL_PREFIX).and_then(|rest| rest.split_at_checked(PARTIAL_DIGITS));
     parts.is_some_and(|(hex, number)| {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::board::Board;
 use super::error::MediaError;
+use super::kept::Kept;
 use super::session::{Lanes, Session, SourceLane, TargetLane};
 use crate::wire::message::{Op, Results, Side};
 use crate::wire::path::RelPath;
@@ -54,6 +55,8 @@ pub(crate) struct FileWork {
     /// As scanned; only for bounds.
     pub size: u64,
     pub signature: Option<bytes::Bytes>,
+    /// What of its parts is on the target already.
+    pub kept: Option<Kept>,
     pub result: oneshot::Sender<Result<(), Failed>>,
 }
 
@@ -104,11 +107,12 @@ pub(crate) async fn run(
     tokio::try_join!(open, work).map(drop)
 }
 
-/// Whether large files are carried by several lanes. Within one machine these do not add up to
-/// anything.
+/// Whether large files are cut into parts: for several lanes, or because a target keeps these when
+/// it breaks off. Within one machine lanes do not add up to anything.
 pub(crate) fn cuts(source: &dyn Session, target: &dyn Session) -> bool {
     let (from, to) = (source.ability(), target.ability());
-    from.parts && to.parts && (from.remote || to.remote) && lanes(source, target).max > 1
+    let worth_it = to.keeps_parts || lanes(source, target).max > 1;
+    from.parts && to.parts && (from.remote || to.remote) && worth_it
 }
 
 /// What a lane is given before another one is opened beside it.

@@ -166,7 +166,8 @@ pub struct Job {
     pub path: RelPath,
     /// As scanned, so that not more is asked for than there is. A helper is not told: it looks.
     pub size: u64,
-    /// Of the file as it lies on the target, if a delta may pay.
+    /// Of the file as it lies on the target, if a delta may pay. Of a part the hash that it has
+    /// there; only a source of this machine is told.
     pub signature: Option<Bytes>,
     /// Only this part of it.
     pub part: Option<u32>,

@@ -18,6 +18,7 @@ mod model;
 mod odd_sftp;
 mod order;
 mod parts;
+mod parts_sftp;
 mod rights;
 mod rsync;
 mod tree;

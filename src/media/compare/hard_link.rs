@@ -93,8 +93,14 @@ mod tests {
     use crate::wire::path::Name;
     use crate::wire::tree::{Directory, Entry};
 
-    const RULES: Rules =
-        Rules { link_times: true, delta: true, late_dirs: false, delete: false, in_place: false };
+    const RULES: Rules = Rules {
+        link_times: true,
+        delta: true,
+        late_dirs: false,
+        delete: false,
+        in_place: false,
+        keeps_parts: false,
+    };
 
     /// A directory whose entries are told by what they are: `a` a file, `b=a` a link to `a`,
     /// `b=?` one of which only that is known.

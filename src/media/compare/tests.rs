@@ -2,8 +2,14 @@ use super::*;
 use crate::wire::bounded::Blob;
 use crate::wire::tree::Mtime;
 
-const RULES: Rules =
-    Rules { link_times: true, delta: true, late_dirs: false, delete: true, in_place: false };
+const RULES: Rules = Rules {
+    link_times: true,
+    delta: true,
+    late_dirs: false,
+    delete: true,
+    in_place: false,
+    keeps_parts: false,
+};
 
 fn meta(mode: u32, secs: i64) -> Meta {
     Meta { mode, mtime: Mtime { secs, nanos: 0 }, ..Meta::default() }
@@ -67,7 +73,10 @@ fn a_part_of_a_file_is_used_if_it_is_of_this_file_and_swept_otherwise() {
     target.leftovers = vec![stale[0].clone(), ours[1].clone()];
     let plan = both(&source, &target, &RULES);
     let basis = target.path.join(&ours[1]).unwrap();
-    assert_eq!(plan.files, [Transfer { path: path("d/dump"), size: long, basis: Some(basis) }]);
+    assert_eq!(
+        plan.files,
+        [Transfer { path: path("d/dump"), size: long, basis: Some(basis), kept: None }]
+    );
     let swept = Deletion::Leftover(path("d"), stale[0].clone());
     assert_eq!(plan.deletions[1..], [swept]);
     // A file that is there is the better basis.

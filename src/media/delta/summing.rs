@@ -99,10 +99,50 @@ impl Summing {
         sums.is_some()
     }
 
+    /// Of a part, the sums alone.
+    pub fn into_sums(self) -> Vec<u8> {
+        self.sums
+    }
+
     /// `None` if it is not of as many bytes as were announced.
     pub fn finish(self) -> Option<Bytes> {
         let all = self.shape.blocks() as usize * self.shape.sum_bytes();
         (self.sums.len() == all).then(|| [self.shape.head(), self.sums].concat().into())
+    }
+}
+
+/// How a file is summed whose parts go by in any order.
+pub(crate) struct PartSums(Shape);
+
+impl PartSums {
+    /// `None` if a block would be of two parts, which all but the last are so long.
+    pub fn new(file_bytes: u64, part_bytes: u64, seed: u64) -> Option<Self> {
+        let Summing { shape, .. } = Summing::new(file_bytes, seed)?;
+        part_bytes.is_multiple_of(shape.block_bytes.into()).then_some(PartSums(shape))
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.0.strong.seed
+    }
+
+    /// How long the sums of a part of so many bytes are.
+    pub fn sums_bytes(&self, part_bytes: u64) -> usize {
+        (part_bytes / u64::from(self.0.block_bytes)) as usize * self.0.sum_bytes()
+    }
+
+    /// For one part, of so many bytes.
+    pub fn summing(&self, part_bytes: u64) -> Summing {
+        let rest_bytes = part_bytes % u64::from(self.0.block_bytes);
+        let shape = Shape { file_bytes: part_bytes - rest_bytes, ..self.0 };
+        Summing { shape, partial: Vec::new(), sums: Vec::new() }
+    }
+
+    /// The signature of the file whose parts have these sums. `None` if some are missing.
+    pub fn join<'a>(&self, parts: impl Iterator<Item = &'a [u8]>) -> Option<Bytes> {
+        let mut signature = self.0.head();
+        parts.for_each(|sums| signature.extend_from_slice(sums));
+        let all = self.0.blocks() as usize * self.0.sum_bytes();
+        (signature.len() == HEAD_BYTES + all).then(|| signature.into())
     }
 }
 
@@ -136,6 +176,25 @@ mod tests {
             again.push(&content[copied as usize..]);
             prop_assert_eq!(again.finish().unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn sums_of_parts_make_the_signature_of_the_file() {
+        let content: Vec<u8> = (0..500_000_usize).map(|at| ((at * at) >> 5) as u8).collect();
+        let parts = PartSums::new(500_000, 2 * BLOCK_BYTES, 7).unwrap();
+        let sums = |part: &[u8]| {
+            let mut summing = parts.summing(part.len() as u64);
+            part.chunks(30_000).for_each(|piece| summing.push(piece));
+            let sums = summing.into_sums();
+            assert_eq!(sums.len(), parts.sums_bytes(part.len() as u64));
+            sums
+        };
+        let mut all: Vec<Vec<u8>> = content.chunks(2 * BLOCK_BYTES as usize).map(sums).collect();
+        let joined = parts.join(all.iter().map(Vec::as_slice)).unwrap();
+        assert_eq!(joined, summed(&content, 500_000));
+        all.pop();
+        assert_eq!(parts.join(all.iter().map(Vec::as_slice)), None);
+        assert!(PartSums::new(500_000, 2 * BLOCK_BYTES + 1, 7).is_none());
     }
 
     #[test]

@@ -181,6 +181,7 @@ impl Session for Helper {
             delta: true,
             late_dirs: false,
             parts: true,
+            keeps_parts: false,
             settles: true,
             tells_links: true,
             remote: true,

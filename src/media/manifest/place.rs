@@ -21,6 +21,8 @@ const ENDING: &str = ".manifest";
 const ENDING_NEW: &str = ".new";
 /// What SFTP remembers of long files, see `media::sftp::known`.
 pub(crate) const ENDING_BLOCKS: &str = ".blocks";
+/// And which parts of a large one are there, see `media::sftp::record`.
+pub(crate) const ENDING_PARTS: &str = ".parts";
 /// What a killed scan began is swept after so long, and a manifest that nobody used for so long.
 const NEW_KEPT: Duration = Duration::from_secs(24 * 3600);
 const KEPT: Duration = Duration::from_secs(180 * 24 * 3600);
@@ -72,6 +74,7 @@ impl Place {
                 () if name.ends_with(ENDING_NEW.as_bytes()) => NEW_KEPT,
                 () if name.ends_with(ENDING.as_bytes()) => KEPT,
                 () if name.ends_with(ENDING_BLOCKS.as_bytes()) => KEPT,
+                () if name.ends_with(ENDING_PARTS.as_bytes()) => KEPT,
                 () => continue,
             };
             let Ok(stat) = rustix::fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) else {
@@ -103,7 +106,7 @@ pub(super) fn forget(dir: &Path) -> io::Result<()> {
     for entry in rustix::fs::Dir::read_from(&fd)?.flatten() {
         let name = entry.file_name().to_bytes();
         let ours = |ending: &str| name.ends_with(ending.as_bytes());
-        if [ENDING, ENDING_NEW, ENDING_BLOCKS].into_iter().any(ours) {
+        if [ENDING, ENDING_NEW, ENDING_BLOCKS, ENDING_PARTS].into_iter().any(ours) {
             rustix::fs::unlinkat(&fd, name, AtFlags::empty())?;
         }
     }

@@ -231,6 +231,7 @@ impl Session for Local {
             whole_secs: false,
             delta: true,
             parts: true,
+            keeps_parts: false,
             tells_links: true,
             settles: true,
             late_dirs: false,

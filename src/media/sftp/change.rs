@@ -14,6 +14,7 @@ use super::client::{Client, Replies};
 use super::meta::{TYPE_DIR, TYPE_FILE, kind, mode_and_time, of_dir, of_file, owner, time};
 use super::reply::{self, SftpError};
 use super::session::Tree;
+use super::uploads;
 use crate::media::session::Asked;
 use crate::media::temp::{self, TempNames};
 use crate::wire::message::{Answer, Call, Op, Results};
@@ -80,9 +81,14 @@ impl Changer {
         }
     }
 
-    /// What is known of a file, if it is still as it was made.
+    /// What is known of a file, if it is still as it was made: its blocks, or of a partial one the
+    /// parts that are there.
     async fn signature(&self, path: RelPath) -> Result<Bytes, Failure> {
         let none = || Failure::new(FailureKind::Other, "nothing is known of its blocks");
+        if path.split().is_some_and(|(_, name)| temp::is_partial(name.as_bytes())) {
+            let kept = uploads::kept(&self.tree, &path).await?;
+            return kept.map(|kept| kept.encode()).ok_or_else(none);
+        }
         let known = self.tree.known.clone().ok_or_else(none)?;
         let at = path.clone();
         let blocks = tokio::task::spawn_blocking(move || known.get(&at)).await;

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::drive;
 use super::handles::Handles;
-use super::reply::{SftpError, attrs, data, done, name, names, unexpected};
+use super::reply::{SftpError, attrs, data, done, handle, name, names, unexpected};
 use super::table::Table;
 use crate::host::{Host, Stream};
 use crate::media::error::MediaError;
@@ -243,10 +243,7 @@ impl Client {
     }
 
     pub async fn handle(&self, request: Request) -> Result<Bytes, SftpError> {
-        match self.ask(request).await? {
-            Response::Handle(handle) => Ok(handle),
-            other => Err(unexpected(other)),
-        }
+        handle(self.ask(request).await?)
     }
 
     pub async fn attrs(&self, request: Request) -> Result<Attrs, SftpError> {
@@ -266,6 +263,29 @@ impl Client {
     /// Content, or `None` at the end of a file.
     pub async fn data(&self, request: Request) -> Result<Option<Bytes>, SftpError> {
         data(self.ask(request).await?)
+    }
+
+    /// Opens something to keep it open, and waits for its handle. It must be closed with
+    /// [`Burst::close`], not while anything is open that was opened later.
+    pub async fn hold(&self, request: &Request) -> Result<Bytes, SftpError> {
+        self.room().await;
+        let mut foretold = Bytes::new();
+        let opened = self.burst(|burst| foretold = burst.open(request));
+        match opened.one().await.and_then(handle) {
+            Ok(real) => {
+                if real != foretold {
+                    self.foretell(None);
+                }
+                Ok(real)
+            }
+            Err(error) => {
+                if let Some(handles) = &mut self.shared().state().handles {
+                    // It is still to be given out.
+                    handles.close(&foretold);
+                }
+                Err(error)
+            }
+        }
     }
 
     pub async fn close(&self, handle: Bytes) -> Result<(), SftpError> {

@@ -23,7 +23,7 @@ use crate::wire::sftp::Attrs;
 /// Shorter files are sent whole.
 pub(super) const FILE_BYTES_MIN: u64 = 4 << 20;
 const MAGIC: [u8; 8] = *b"tsblock1";
-const HASH_BYTES: usize = 32;
+pub(super) const HASH_BYTES: usize = 32;
 const HEAD_BYTES: usize = MAGIC.len() + 2 * HASH_BYTES + 8 + 8;
 
 /// A directory of what is known, of one tree on one server.
@@ -56,13 +56,22 @@ impl Known {
         Some(Known { dir: Arc::new(open_own(dir)?), tree })
     }
 
-    fn key(&self, path: &RelPath) -> [u8; HASH_BYTES] {
+    pub(super) fn key(&self, path: &RelPath) -> [u8; HASH_BYTES] {
         *blake3::keyed_hash(&self.tree, path.as_bytes()).as_bytes()
     }
 
     fn name(&self, path: &RelPath) -> String {
+        self.name_of(path, ENDING_BLOCKS)
+    }
+
+    /// What is known of `path` in another way has another ending.
+    pub(super) fn name_of(&self, path: &RelPath, ending: &str) -> String {
         let hex = blake3::Hash::from_bytes(self.key(path)).to_hex();
-        format!("{}{ENDING_BLOCKS}", &hex[..32])
+        format!("{}{ending}", &hex[..32])
+    }
+
+    pub(super) fn dir(&self) -> &OwnedFd {
+        &self.dir
     }
 
     pub fn get(&self, path: &RelPath) -> Option<Blocks> {

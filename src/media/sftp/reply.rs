@@ -48,6 +48,13 @@ pub(super) fn done(response: Response) -> Result<(), SftpError> {
     if is_done(&response) { Ok(()) } else { Err(unexpected(response)) }
 }
 
+pub(super) fn handle(response: Response) -> Result<Bytes, SftpError> {
+    match response {
+        Response::Handle(handle) => Ok(handle),
+        other => Err(unexpected(other)),
+    }
+}
+
 pub(super) fn attrs(response: Response) -> Result<Attrs, SftpError> {
     match response {
         Response::Attrs(attrs) => Ok(attrs),

@@ -13,6 +13,7 @@ use super::known::Known;
 use super::meta::{TYPE_DIR, kind, meta_of};
 use super::proof::Proof;
 use super::reply::{SftpError, attrs, is_done, name};
+use super::uploads::Uploads;
 use super::{change, scan, source, target};
 use crate::host::Host;
 use crate::media::error::MediaError;
@@ -47,6 +48,10 @@ pub(crate) struct Tree {
     pub sets_all: bool,
     /// What was sent to the tree, where deltas against that can be applied.
     pub known: Option<Known>,
+    /// Where it is written down which parts of large files are there.
+    pub records: Option<Known>,
+    /// Large files on their way.
+    pub uploads: Arc<Uploads>,
     /// The canonical path of the root.
     root: Bytes,
 }
@@ -112,7 +117,15 @@ impl Sftp {
                 source: error,
             },
         })?;
-        let mut tree = Tree { client, manner, sets_all: false, known: None, root: Bytes::new() };
+        let mut tree = Tree {
+            client,
+            manner,
+            sets_all: false,
+            known: None,
+            records: None,
+            uploads: Arc::default(),
+            root: Bytes::new(),
+        };
         let root = found.as_ref().map(|root| meta_of(&root.attrs));
         let facts = match found {
             None => missing(),
@@ -124,7 +137,10 @@ impl Sftp {
                 };
                 tree.sets_all = can.set_all;
                 if side == Side::Target && create {
-                    tree.known = known(&tree, &link.host, sent);
+                    tree.records = records(&tree, &link.host, sent);
+                    // Deltas need a server that copies.
+                    let copies = tree.client.offers("copy-data");
+                    tree.known = tree.records.clone().filter(|_| copies);
                 }
                 Facts { exists: true, privileged: can.set_owners, path: Blob(path.to_vec()) }
             }
@@ -215,9 +231,10 @@ async fn look_at(
     (made, root())
 }
 
-/// Deltas need a server that copies, and two handles that need not be waited for.
-fn known(tree: &Tree, host: &str, sent: Option<&Path>) -> Option<Known> {
-    let able = tree.client.foretells() && tree.client.offers("copy-data");
+/// Where it is kept what was sent. Deltas need handles that need not be waited for; and parts a
+/// server that brings to its disk what it was sent, which is one that gives such handles.
+fn records(tree: &Tree, host: &str, sent: Option<&Path>) -> Option<Known> {
+    let able = tree.client.foretells();
     Known::open(sent.filter(|_| able)?, host, &tree.root)
 }
 
@@ -298,7 +315,9 @@ impl Session for Sftp {
             // The server can copy blocks into a new file only.
             delta: self.tree.known.is_some() && !self.tree.manner.in_place,
             late_dirs: true,
-            parts: false,
+            // Each handle that is waited for makes a lane wait.
+            parts: self.side == Side::Target && self.tree.client.foretells(),
+            keeps_parts: self.tree.records.is_some(),
             settles: false,
             tells_links: false,
             remote: true,

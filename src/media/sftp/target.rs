@@ -9,6 +9,7 @@ mod awaited;
 mod burst;
 mod file;
 mod long;
+mod parts;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -48,10 +49,15 @@ pub(super) async fn run(
 }
 
 /// Makes a new file that only its owner can read until it has its mode.
-fn create(path: Bytes) -> Request {
+pub(super) fn create(path: Bytes) -> Request {
     let flags = open_flags::WRITE | open_flags::CREATE | open_flags::EXCLUSIVE;
     let attrs = Attrs { mode: Some(0o600), ..Attrs::default() };
     Request::Open { path, flags, attrs }
+}
+
+/// Whether a piece is of use: when nobody waits for what is told any more, only what clears up.
+fn is_wanted(piece: &Store, told: &mpsc::Sender<Told>) -> bool {
+    !told.is_closed() || matches!(piece, Store::Drop(_))
 }
 
 fn corrupt() -> Failure {

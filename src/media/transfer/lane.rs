@@ -61,7 +61,7 @@ impl Asked {
 /// What was given to the target.
 enum Stored {
     File { result: oneshot::Sender<Result<(), Failed>>, size: u64, literal_bytes: u64 },
-    Part(Arc<Split>),
+    Part { split: Arc<Split>, literal_bytes: u64 },
 }
 
 /// Who waits for the target.
@@ -144,8 +144,8 @@ fn acknowledged(
             // Whoever waited may have given up.
             let _ = result.send(outcome);
         }
-        Some(Stored::Part(split)) => {
-            if let Some(ended) = split.part_done(outcome) {
+        Some(Stored::Part { split, literal_bytes }) => {
+            if let Some(ended) = split.part_done(outcome.map(|()| literal_bytes)) {
                 queue.end(ended);
             }
         }
@@ -270,7 +270,10 @@ impl Forward<'_> {
         let ticket = self.ticket();
         let (path, size, signature, part) = match &mut item {
             Item::File(work) => (work.path.clone(), work.size, work.signature.take(), None),
-            Item::Part(part) => (part.split.path.clone(), part.bytes(), None, Some(part.index)),
+            Item::Part(part) => {
+                let kept = part.kept().map(|hash| bytes::Bytes::copy_from_slice(&hash));
+                (part.split.path.clone(), part.bytes(), kept, Some(part.index))
+            }
         };
         // There is room for all that may be asked for.
         let job = Job { ticket, path, size, signature, part };
@@ -283,7 +286,7 @@ impl Forward<'_> {
         if !part.split.has_failed() {
             return self.ask(Item::Part(part));
         }
-        if let Some(ended) = part.split.part_done(Ok(())) {
+        if let Some(ended) = part.split.part_done(Ok(0)) {
             self.queue.end(ended);
         }
         Ok(())
@@ -328,11 +331,14 @@ impl Forward<'_> {
                 let asked = self.current(ticket)?;
                 let size = asked.begun.ok_or(FROM_SOURCE)?;
                 let literal_bytes = asked.literal_bytes;
-                if let Item::File(work) = &asked.item {
-                    // What a delta saves counts as done.
-                    let (path, saved_bytes) =
-                        (work.path.clone(), size.saturating_sub(literal_bytes));
-                    self.board.given(&path, 1, saved_bytes);
+                // What a delta saves counts as done, and so does a part that is there.
+                let (path, files, bytes) = match &asked.item {
+                    Item::File(work) => (&work.path, 1, size),
+                    Item::Part(part) => (&part.split.path, 0, part.bytes()),
+                };
+                let (path, saved_bytes) = (path.clone(), bytes.saturating_sub(literal_bytes));
+                if files > 0 || saved_bytes > 0 {
+                    self.board.given(&path, files, saved_bytes);
                 }
                 self.finish(ticket, size, literal_bytes);
                 self.store(Store::End { digest }).await
@@ -354,7 +360,7 @@ impl Forward<'_> {
         let Some(Asked { item, .. }) = self.asked.pop_front() else { return };
         let stored = match item {
             Item::File(work) => Stored::File { result: work.result, size, literal_bytes },
-            Item::Part(part) => Stored::Part(part.split),
+            Item::Part(part) => Stored::Part { split: part.split, literal_bytes },
         };
         lock(self.waiting).stored.insert(ticket, stored);
     }
@@ -396,12 +402,12 @@ impl Forward<'_> {
 
     /// Has a file published whose parts are all there, or what there is of it removed.
     async fn end_split(&mut self, ended: Ended) -> Result<(), Broken> {
-        let Ended { path, head, failed, result } = ended;
+        let Ended { path, head, failed, literal_bytes, result } = ended;
         let file = head.map(|head| (self.parted(path, head), head.meta));
         match (file, failed) {
             (Some((file, meta)), None) => {
                 let (ticket, size) = (self.ticket(), file.size);
-                let stored = Stored::File { result, size, literal_bytes: size };
+                let stored = Stored::File { result, size, literal_bytes };
                 lock(self.waiting).stored.insert(ticket, stored);
                 self.board.given(&file.path, 1, 0);
                 self.store(Store::Join { ticket, file, meta: self.rule.wanted(meta) }).await

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::oneshot;
 
 use super::{Failed, FileWork};
+use crate::media::kept::Kept;
 use crate::media::read::changed;
 use crate::wire::message::{PART_BYTES, PartHead, Side};
 use crate::wire::path::RelPath;
@@ -19,6 +20,8 @@ pub(crate) struct Split {
     pub path: RelPath,
     /// As scanned.
     size: u64,
+    /// What of it is on the target already.
+    kept: Option<Kept>,
     state: Mutex<State>,
 }
 
@@ -29,6 +32,8 @@ struct State {
     /// Of the first part that was read.
     head: Option<PartHead>,
     failed: Option<Failed>,
+    /// What of it was sent.
+    literal_bytes: u64,
     /// Taken by whoever ends the last part.
     result: Option<oneshot::Sender<Result<(), Failed>>>,
 }
@@ -44,6 +49,11 @@ impl Part {
     pub fn bytes(&self) -> u64 {
         PART_BYTES.min(self.split.size - u64::from(self.index) * PART_BYTES)
     }
+
+    /// The hash with which it is on the target, if it is.
+    pub fn kept(&self) -> Option<[u8; 32]> {
+        self.split.kept.as_ref()?.get(self.index)
+    }
 }
 
 /// What is left to be done when all parts have ended.
@@ -54,6 +64,8 @@ pub(crate) struct Ended {
     pub head: Option<PartHead>,
     /// Why it cannot be published.
     pub failed: Option<Failed>,
+    /// What of it was sent.
+    pub literal_bytes: u64,
     pub result: oneshot::Sender<Result<(), Failed>>,
 }
 
@@ -69,10 +81,10 @@ pub(super) fn is_large(work: &FileWork) -> bool {
 
 /// Cuts a file that [`is_large`].
 pub(super) fn cut(work: FileWork) -> impl Iterator<Item = Part> {
-    let FileWork { path, size, result, .. } = work;
+    let FileWork { path, size, kept, result, .. } = work;
     let missing = u32::try_from(size.div_ceil(PART_BYTES)).unwrap_or(u32::MAX);
-    let state = State { missing, head: None, failed: None, result: Some(result) };
-    let split = Arc::new(Split { path, size, state: Mutex::new(state) });
+    let state = State { missing, head: None, failed: None, literal_bytes: 0, result: Some(result) };
+    let split = Arc::new(Split { path, size, kept, state: Mutex::new(state) });
     (0..missing).map(move |index| Part { split: split.clone(), index })
 }
 
@@ -98,11 +110,13 @@ impl Split {
         first
     }
 
-    /// Notes the end of a part. Whoever is given something ends the file with it.
-    pub fn part_done(&self, outcome: Result<(), Failed>) -> Option<Ended> {
+    /// Notes the end of a part, of which so much was sent. Whoever is given something ends the file
+    /// with it.
+    pub fn part_done(&self, outcome: Result<u64, Failed>) -> Option<Ended> {
         let mut state = self.state();
-        if let Err(failed) = outcome {
-            state.failed.get_or_insert(failed);
+        match outcome {
+            Ok(literal_bytes) => state.literal_bytes += literal_bytes,
+            Err(failed) => drop(state.failed.get_or_insert(failed)),
         }
         state.missing = state.missing.saturating_sub(1);
         if state.missing > 0 {
@@ -113,6 +127,7 @@ impl Split {
             path: self.path.clone(),
             head: state.head,
             failed: state.failed.take(),
+            literal_bytes: state.literal_bytes,
             result,
         })
     }

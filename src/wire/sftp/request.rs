@@ -88,6 +88,10 @@ pub enum Request {
     StatVfs {
         path: Bytes,
     },
+    /// `fsync@openssh.com`.
+    Fsync {
+        handle: Bytes,
+    },
     /// `copy-data`. What goes wrong in its last 64 KiB is not told: see [`COPY_STEP_BYTES`].
     CopyData {
         from: Bytes,
@@ -128,6 +132,7 @@ impl Request {
             }
             Request::Close { handle }
             | Request::Fstat { handle }
+            | Request::Fsync { handle }
             | Request::FsetStat { handle, .. } => handle.len(),
             Request::CopyData { from, into, .. } => from.len() + into.len(),
         };
@@ -168,6 +173,7 @@ impl Request {
             | Request::HardLink { .. }
             | Request::LsetStat { .. }
             | Request::StatVfs { .. }
+            | Request::Fsync { .. }
             | Request::CopyData { .. } => 200,
         }
     }
@@ -229,6 +235,10 @@ impl Request {
             Request::StatVfs { path } => {
                 put_string(out, b"statvfs@openssh.com");
                 put_string(out, path);
+            }
+            Request::Fsync { handle } => {
+                put_string(out, b"fsync@openssh.com");
+                put_string(out, handle);
             }
             Request::CopyData { from, offset, length, into, at } => {
                 put_string(out, b"copy-data");

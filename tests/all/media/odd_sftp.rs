@@ -350,3 +350,18 @@ async fn small_files_that_fill_a_disk_are_whole_or_not_there() {
     pair.sync_well(Way::PushSftp, &deleting()).await;
     pair.assert_same(Way::PushSftp);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_arrives_whatever_handles_its_channels_give_and_when() {
+    let handles =
+        [5, 6, 7, 9].map(|from| Quirk { other_handles_from: Some(from), ..Quirk::default() });
+    let late = [3, 50].map(|late| Quirk { late_reply: Some(late), ..Quirk::default() });
+    for quirk in handles.into_iter().chain(late) {
+        let (pair, _) = odd(quirk);
+        a_tree(&pair);
+        pair.source().file("large", noise(34 << 20, 1), 0o600);
+        pair.sync_well(Way::PushSftp, &Options::default()).await;
+        pair.assert_same(Way::PushSftp);
+        assert_eq!(leftovers(&pair.target), [""; 0], "{quirk:?}");
+    }
+}

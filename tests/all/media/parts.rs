@@ -15,10 +15,10 @@ use super::tree::noise;
 use crate::harness::process::wait_until;
 
 const MIB: usize = 1 << 20;
-const WAYS: [Way; 2] = [Way::PushHelper, Way::PullHelper];
+const WAYS: [Way; 3] = [Way::PushHelper, Way::PullHelper, Way::PushSftp];
 
 /// Calls a function once, when so many bytes were given to the target.
-struct AfterBytes<F>(u64, Mutex<Option<F>>);
+pub(super) struct AfterBytes<F>(u64, Mutex<Option<F>>);
 
 impl<F: FnOnce() + Send> Monitor for AfterBytes<F> {
     fn emit(&self, event: Event) {
@@ -31,12 +31,12 @@ impl<F: FnOnce() + Send> Monitor for AfterBytes<F> {
     }
 }
 
-fn after_mib<F: FnOnce() + Send>(mib: u64, act: F) -> AfterBytes<F> {
+pub(super) fn after_mib<F: FnOnce() + Send>(mib: u64, act: F) -> AfterBytes<F> {
     AfterBytes(mib << 20, Mutex::new(Some(act)))
 }
 
 /// Slow enough for things to happen meanwhile.
-fn slow() -> Options {
+pub(super) fn slow() -> Options {
     Options { bwlimit: Some(60 << 20), ..Options::default() }
 }
 
@@ -103,7 +103,7 @@ async fn a_file_that_shrinks_between_its_parts_is_never_published_half() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_cut_between_the_parts_leaves_nothing_half_and_the_next_pass_goes_on() {
-    for way in WAYS {
+    for way in [Way::PushHelper, Way::PullHelper] {
         let pair = Pair::over_ssh().await;
         pair.source().file("large", noise(64 * MIB, 1), 0o644).file("small", "x", 0o644);
         let monitor = after_mib(20, pair.killer());

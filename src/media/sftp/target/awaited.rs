@@ -6,7 +6,8 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
-use super::{WRITE_BYTES, corrupt, create, explain};
+use super::parts::Parts;
+use super::{WRITE_BYTES, corrupt, create, explain, is_wanted};
 use crate::media::sftp::change::Changer;
 use crate::media::sftp::client::Client;
 use crate::media::sftp::meta::{TYPE_FILE, kind, of_file};
@@ -33,6 +34,7 @@ pub(super) async fn run(
     let acks = &acks;
     let changer = Changer::new(tree.clone(), names.sibling());
     let mut files = Files { under_way: FuturesUnordered::new(), long: None, acks };
+    let mut parts = Parts::new(tree.clone());
     let mut first = first.into_iter();
     loop {
         let next = async {
@@ -49,7 +51,7 @@ pub(super) async fn run(
             }
             piece = next, if files.under_way.len() < FILES_AHEAD_MAX => piece,
         };
-        let Some(piece) = piece.filter(|_| !acks.is_closed()) else { break };
+        let Some(piece) = piece.filter(|piece| is_wanted(piece, acks)) else { break };
         match piece {
             Store::Apply(ops) => {
                 let results = files.meanwhile(changer.apply_all(&ops.0)).await;
@@ -82,18 +84,39 @@ pub(super) async fn run(
                     Some(Ack { ticket, result })
                 }));
             }
+            Store::Part { ticket, file, index } => {
+                files.meanwhile(parts.begin(ticket, &file, index)).await;
+            }
+            Store::Chunk(bytes) if parts.is_writing() => {
+                files.meanwhile(parts.chunk(bytes)).await;
+            }
+            Store::End { digest } if parts.is_writing() => {
+                files.under_way.push(parts.end(digest));
+            }
+            Store::Join { ticket, file, meta } => {
+                let ending = files.meanwhile(parts.join(ticket, &file, meta)).await;
+                files.under_way.push(ending);
+            }
+            Store::Drop(file) => files.under_way.push(parts.give_up(&file)),
             Store::Chunk(bytes) => files.feed(Part::Chunk(bytes)).await,
             Store::End { digest } => {
                 files.feed(Part::End(digest)).await;
                 files.long = None;
             }
-            Store::Abort => files.long = None,
+            Store::Abort => {
+                parts.abort();
+                files.long = None;
+            }
             Store::Flush => {}
             // Nobody sends them: this side does not offer what they are for.
-            Store::Part { .. } | Store::Join { .. } | Store::Drop(_) | Store::Settle(_) => {}
+            Store::Settle(_) => {}
         }
     }
     files.long = None;
+    if acks.is_closed() {
+        files.meanwhile(parts.clear_up(&mut pieces)).await;
+    }
+    parts.close();
     while let Some(ack) = files.under_way.next().await {
         files.tell(ack).await;
     }

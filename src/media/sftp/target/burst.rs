@@ -15,7 +15,8 @@ use tokio::sync::mpsc;
 
 use super::file::{File, Verdict};
 use super::long::Long;
-use super::{corrupt, explain};
+use super::parts::Parts;
+use super::{corrupt, explain, is_wanted};
 use crate::media::sftp::change::{Changer, Started};
 use crate::media::sftp::client::{Client, Replies};
 use crate::media::sftp::handles::Handles;
@@ -45,15 +46,20 @@ pub(super) async fn run(
         proof: None,
         applying: None,
         long: None,
+        parts: Parts::new(tree.clone()),
         written: VecDeque::new(),
         renamed: VecDeque::new(),
         applied: FuturesOrdered::new(),
-        failing: FuturesUnordered::new(),
+        ending: FuturesUnordered::new(),
         fallen: false,
         again: Vec::new(),
     };
     lane.prove();
     lane.run(pieces).await;
+    if told.is_closed() {
+        lane.parts.clear_up(pieces).await;
+    }
+    lane.parts.close();
     (lane.names, lane.again)
 }
 
@@ -67,11 +73,13 @@ struct Lane<'a> {
     applying: Option<Applying>,
     /// The long file that comes at the moment.
     long: Option<Long>,
+    /// What of large files goes over this channel.
+    parts: Parts,
     /// Files of which everything is posted but the renaming, in order.
     written: VecDeque<File>,
     renamed: VecDeque<(File, Replies)>,
     applied: FuturesOrdered<BoxFuture<'a, Results>>,
-    failing: FuturesUnordered<BoxFuture<'a, Option<Ack>>>,
+    ending: FuturesUnordered<BoxFuture<'a, Option<Ack>>>,
     /// A handle was another one.
     fallen: bool,
     /// What has to be stored again then.
@@ -103,7 +111,8 @@ impl<'a> Lane<'a> {
         let mut open = true;
         loop {
             self.settle().await;
-            if self.fallen && self.long.is_none() {
+            self.fallen |= !self.client().foretells();
+            if self.fallen && self.long.is_none() && !self.parts.is_writing() {
                 open = false;
             }
             let client = self.client();
@@ -117,12 +126,12 @@ impl<'a> Lane<'a> {
                     // Whoever waited for it may have given up.
                     let _ = self.told.send(Told::Applied(results)).await;
                 }
-                Some(ack) = self.failing.next(), if !self.failing.is_empty() => {
+                Some(ack) = self.ending.next(), if !self.ending.is_empty() => {
                     tell(self.told, ack).await;
                 }
                 () = client.room(), if self.applying.is_some() => self.apply(),
                 piece = next(client, pieces), if open && self.applying.is_none() => match piece {
-                    Some(piece) if !self.told.is_closed() => self.take(piece).await,
+                    Some(piece) if is_wanted(&piece, self.told) => self.take(piece).await,
                     Some(_) | None => {
                         open = false;
                         self.abort();
@@ -144,12 +153,30 @@ impl<'a> Lane<'a> {
                 self.whole(ticket, path, meta, digest, content);
             }
             Store::Begin { ticket, path, head } => self.begin(ticket, path, head).await,
+            Store::Part { ticket, file, index } => {
+                self.abort();
+                self.parts.begin(ticket, &file, index).await;
+            }
+            Store::Chunk(bytes) if self.parts.is_writing() => self.parts.chunk(bytes).await,
             Store::Chunk(bytes) => self.chunk(bytes),
+            Store::End { digest } if self.parts.is_writing() => {
+                let ending = self.parts.end(digest);
+                self.ending.push(ending);
+            }
             Store::End { digest } => self.end(digest),
             Store::Abort => self.abort(),
+            // These may come between the pieces of something else.
+            Store::Join { ticket, file, meta } => {
+                let ending = self.parts.join(ticket, &file, meta).await;
+                self.ending.push(ending);
+            }
+            Store::Drop(file) => {
+                let ending = self.parts.give_up(&file);
+                self.ending.push(ending);
+            }
             Store::Flush => {}
             // Nobody sends them: this side does not offer what they are for.
-            Store::Part { .. } | Store::Join { .. } | Store::Drop(_) | Store::Settle(_) => {}
+            Store::Settle(_) => {}
         }
     }
 
@@ -215,8 +242,9 @@ impl<'a> Lane<'a> {
         self.refuse(ticket, if whole { unforetold() } else { corrupt() });
     }
 
-    /// Forgets the long file that comes at the moment.
+    /// Forgets what comes at the moment of a long file.
     fn abort(&mut self) {
+        self.parts.abort();
         if let Some(long) = self.long.take() {
             self.discard(long.end(self.client(), false));
         }
@@ -226,11 +254,11 @@ impl<'a> Lane<'a> {
     fn discard(&mut self, file: File) {
         // One that stays is swept by the next pass.
         let removed = self.client().post(&Request::Remove { path: file.temp });
-        self.failing.push(async move { removed.all().await }.map(|_| None).boxed());
+        self.ending.push(async move { removed.all().await }.map(|_| None).boxed());
     }
 
     fn refuse(&mut self, ticket: u64, failure: Failure) {
-        self.failing.push(std::future::ready(Some(Ack { ticket, result: Err(failure) })).boxed());
+        self.ending.push(std::future::ready(Some(Ack { ticket, result: Err(failure) })).boxed());
     }
 
     /// Does what follows from the replies that are there.
@@ -287,7 +315,7 @@ impl<'a> Lane<'a> {
     fn fail(&mut self, file: File, error: SftpError, action: &'static str) {
         let (tree, ticket) = (self.tree, file.ticket);
         let removed = self.client().post(&Request::Remove { path: file.temp });
-        self.failing.push(
+        self.ending.push(
             async move {
                 removed.all().await;
                 let failure = explain(tree, file.size, error, action).await;
@@ -308,7 +336,7 @@ impl<'a> Lane<'a> {
             }
             burst.post(&Request::Remove { path: temp });
         });
-        self.failing.push(async move { removed.all().await }.map(|_| None).boxed());
+        self.ending.push(async move { removed.all().await }.map(|_| None).boxed());
         match content {
             Some((digest, content)) => {
                 self.again.push(Store::Whole { ticket, path, meta, digest, content });
