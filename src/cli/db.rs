@@ -235,7 +235,8 @@ fn tell(transferred: &Transferred, monitor: &dyn Monitor) -> bool {
     let copied = &transferred.copied;
     let millis = copied.data_millis + copied.post_data_millis + copied.analyze_millis;
     let took = duration(std::time::Duration::from_millis(millis));
-    monitor.emit(Event::Note { text: format!("copied {} in {took}", Bytes(copied.bytes)) });
+    let link = copied.link.map_or_else(String::new, |link| format!("; {link}"));
+    monitor.emit(Event::Note { text: format!("copied {} in {took}{link}", Bytes(copied.bytes)) });
     let differences = match &transferred.comparison {
         Some(comparison) => {
             let text = match comparison.is_equal() {

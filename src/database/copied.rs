@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use super::programs::Link;
+
 /// What a copy did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
@@ -10,6 +12,8 @@ pub struct Copied {
     pub data_millis: u64,
     pub post_data_millis: u64,
     pub analyze_millis: u64,
+    /// The link, where it was measured.
+    pub link: Option<Link>,
     /// What the programs warned about.
     pub problems: Vec<String>,
 }

@@ -121,11 +121,12 @@ impl Job<'_> {
             Compression::Helper { .. } => Compression::Archive { level: 1 },
             Compression::None | Compression::Archive { .. } => wanted.clone(),
         };
-        let (compression, poured) = tokio::join!(
-            wanted.fitted(target, monitor),
+        let ((compression, link), poured) = tokio::join!(
+            wanted.fitted(target),
             self.pour(&["pre-data"], &[], &short, &mut copied, monitor),
         );
         poured?;
+        copied.link = link;
 
         let way = self.way(&compression);
         let version = self.prepared.version();

@@ -65,6 +65,28 @@ const PLAIN_FROM: u64 = 200_000_000;
 /// From here on the fastest level is enough.
 const FASTEST_FROM: u64 = 50_000_000;
 
+/// A link, and what was made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// What one connection takes; 0 where that could not be measured.
+    pub bytes_a_second: u64,
+    /// Of zstd; `None` if nothing was compressed.
+    pub level: Option<i32>,
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.bytes_a_second {
+            0 => out.write_str("the link could not be measured: ")?,
+            rate => write!(out, "the link took {}/s: ", Bytes(rate))?,
+        }
+        match self.level {
+            Some(level) => write!(out, "compressed with level {level} of zstd"),
+            None => out.write_str("not compressed"),
+        }
+    }
+}
+
 /// What fits a link that takes so many bytes a second; `None` is not to compress at all.
 fn fitting_level(bytes_a_second: u64) -> Option<i32> {
     match bytes_a_second {
@@ -75,26 +97,21 @@ fn fitting_level(bytes_a_second: u64) -> Option<i32> {
 }
 
 impl Compression {
-    /// The same, fitted to the link to `host` where that was left open.
-    pub async fn fitted(&self, host: &dyn Host, monitor: &dyn Monitor) -> Compression {
+    /// The same, fitted to the link to `host` where that was left open; and what the link is like.
+    pub async fn fitted(&self, host: &dyn Host) -> (Compression, Option<Link>) {
         let Compression::Helper { helper, level: Level::Fitting } = self else {
-            return self.clone();
+            return (self.clone(), None);
         };
         // What cannot be measured is taken for slow.
-        let rate = helper::throughput(host, helper).await.unwrap_or(0);
-        let level = fitting_level(rate);
-        let how = match level {
-            Some(level) => format!("compressing with level {level} of zstd"),
-            None => "not compressing".to_owned(),
-        };
-        let text = format!("the link takes {}/s: {how}", Bytes(rate));
-        monitor.emit(Event::Note { text });
-        match level {
+        let bytes_a_second = helper::throughput(host, helper).await.unwrap_or(0);
+        let level = fitting_level(bytes_a_second);
+        let compression = match level {
             Some(level) => {
                 Compression::Helper { helper: helper.clone(), level: Level::Fixed(level) }
             }
             None => Compression::None,
-        }
+        };
+        (compression, Some(Link { bytes_a_second, level }))
     }
 
     /// The helper and its level, if it is to unpack.

@@ -12,11 +12,15 @@ fn same(pair: &Pair, sql: &str) {
 }
 
 async fn carry_over(pair: &Pair, sql: &str) {
+    carry_over_by(pair, sql, &[in_parallel(64 << 20), Options::default()]).await;
+}
+
+async fn carry_over_by(pair: &Pair, sql: &str, ways: &[Options]) {
     let mut destination = pair.destination();
     destination.replace = Some(DATABASE.into());
-    for options in [in_parallel(64 << 20), Options::default()] {
+    for options in ways {
         let start = std::time::Instant::now();
-        transfer_well_by(&pair.source_server(), &destination, &options).await;
+        transfer_well_by(&pair.source_server(), &destination, options).await;
         eprintln!("{:.1} s: {:?}", start.elapsed().as_secs_f64(), options.mode);
         same(pair, sql);
     }
@@ -41,7 +45,8 @@ async fn two_thousand_small_tables_are_carried_over() {
                    true, true, '')::text, ',' ORDER BY relname)),
                    (SELECT count(*) FROM pg_constraint WHERE contype = 'p' AND conrelid >= 16384)
                FROM pg_class WHERE relkind = 'r' AND relname LIKE 'small_%'";
-    carry_over(&pair, all).await;
+    // What pg_dump does with them is not ours to try out.
+    carry_over_by(&pair, all, &[in_parallel(64 << 20)]).await;
     assert!(pair.target.sql(DATABASE, all).starts_with("2000|"));
 }
 

@@ -22,7 +22,8 @@ pub async fn helper(host: &dyn Host, reach: Reach) -> Helper {
 }
 
 fn packed(helper: &Helper) -> Options {
-    let compression = Compression::Helper { helper: helper.clone(), level: stream::Level::Fitting };
+    let compression =
+        Compression::Helper { helper: helper.clone(), level: stream::Level::Fixed(3) };
     let stream = stream::Options { compression, ..stream::Options::default() };
     Options { mode: Mode::Stream(stream), ..Options::default() }
 }
