@@ -1,5 +1,7 @@
 //! SSH against a real server.
 
+mod shells;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -581,60 +583,4 @@ async fn a_closed_port_is_unreachable_with_the_cause() {
     let error = try_connect(port, &options).await.unwrap_err();
     assert_eq!(one_line(&error), "cannot reach 127.0.0.1: Connection refused (os error 111)");
     assert_eq!(error.hint().unwrap(), format!("is sshd running on port {port}?"));
-}
-
-/// How many sessions a login shell was started for, as a start-up file of it counts them.
-fn starts(dir: &Path) -> usize {
-    std::fs::read_to_string(dir.join("starts")).map_or(0, |text| text.lines().count())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn small_commands_share_a_session_and_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    // Runs what is asked for, and counts.
-    let force = format!(
-        "ForceCommand echo x >> {0}/starts; exec sh -c \"$SSH_ORIGINAL_COMMAND\"",
-        dir.path().display()
-    );
-    let (_sshd, host) = logged_in_to(Sshd::builder().config(&force).start()).await;
-    let said = |script: &str| {
-        let (host, command) = (host.clone(), Command::script(script, &[]));
-        async move { run(&*host, &command).await.unwrap() }
-    };
-    let binary = said("printf 'a\\0b\\n\\n'; echo oops >&2; cd /; exit 7").await;
-    assert_eq!((binary.exit, binary.stdout), (Exit::Code(7), b"a\0b\n\n".to_vec()));
-    assert_eq!(binary.stderr_tail.trim(), "oops");
-    assert_eq!(said("read line || echo nothing to read").await.text(), "nothing to read");
-    said("exit 3").await;
-    said("kill -9 $$").await;
-    assert_ne!(said("pwd").await.text(), "/", "each starts where the login does");
-    let large = said("head -c 3000000 /dev/zero; head -c 100000 /dev/zero | tr '\\0' e >&2").await;
-    assert_eq!((large.stdout.len(), large.stderr_tail.len()), (3_000_000, 16 * 1024));
-    assert_eq!(starts(dir.path()), 1);
-
-    // One that was left in the middle is not used again, and the others do not wait for it.
-    let slow = Command::new(["sleep", "30"]).deadline(Duration::from_millis(200));
-    assert!(matches!(run(&*host, &slow).await, Err(HostError::TimedOut { .. })));
-    assert_eq!(said("echo on").await.text(), "on");
-    assert_eq!(starts(dir.path()), 2);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn where_the_login_starts_no_shell_commands_have_sessions_of_their_own() {
-    let force = "ForceCommand [ \"$SSH_ORIGINAL_COMMAND\" = 'exec sh' ] || \
-                 exec sh -c \"$SSH_ORIGINAL_COMMAND\"";
-    let (_sshd, host) = logged_in_to(Sshd::builder().config(force).start()).await;
-    for word in ["one", "two"] {
-        let output = run(&*host, &Command::new(["echo", word])).await.unwrap();
-        assert_eq!(output.text(), word);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_idle_shell_makes_room_on_a_server_of_one_session() {
-    let (_sshd, host) = logged_in_to(Sshd::builder().config("MaxSessions 1").start()).await;
-    assert_eq!(run(&*host, &Command::new(["echo", "x"])).await.unwrap().text(), "x");
-    let fed = Command::new(["cat"]).stdin(b"fed".to_vec());
-    assert_eq!(run(&*host, &fed).await.unwrap().text(), "fed");
-    assert_eq!(run(&*host, &Command::new(["echo", "y"])).await.unwrap().text(), "y");
 }

@@ -1,5 +1,5 @@
-//! How fast a link takes bytes: a few pieces, each as large as all before it, sent to the helper,
-//! which answers each with a byte.
+//! How fast a link takes bytes: a few pieces, each twice as large as the one before, sent to the
+//! helper, which answers each with a byte.
 
 use std::time::{Duration, Instant};
 

@@ -77,6 +77,9 @@ impl Shells {
 pub(super) struct Shell {
     writer: Feeder,
     reader: Drain,
+    /// What has come and is not taken yet, and how much of it was searched in vain.
+    read: Vec<u8>,
+    searched: usize,
     closing: oneshot::Receiver<Closing>,
     /// A word that no command can know.
     mark: String,
@@ -100,17 +103,19 @@ impl Shell {
     /// The shell at these ends, with a mark from [`mark`].
     pub fn new(ends: Ends, mark: String) -> Shell {
         let Ends { writer, reader, closing, guard: _ } = ends;
-        Shell { writer, reader, closing, mark, is_proved: false, since: Instant::now() }
+        let (read, searched, since) = (Vec::new(), 0, Instant::now());
+        Shell { writer, reader, read, searched, closing, mark, is_proved: false, since }
     }
 
     /// Runs a line. After an error the shell is of no use any more.
     pub async fn run(&mut self, line: &str) -> Result<Output, ShellError> {
         let mark = &self.mark;
         let first = if self.is_proved { "" } else { "exec 4>&1\n" };
-        // Standard output goes straight on; standard error is kept until the end is told.
+        // Standard output goes straight on; standard error is kept until the end is told. The words
+        // that are looked for are nowhere in this text: whoever repeats it is not taken for a shell.
         let text = format!(
-            "{first}printf '%s\\n' {mark}; e=$( ( {line} ) </dev/null 2>&1 >&4 4>&- ); \
-             printf '\\n%s %d\\n%s\\n%s\\n' {mark} $? \"$e\" {mark}\n"
+            "{first}printf '%s:begin\\n' {mark}; e=$( ( {line} ) </dev/null 2>&1 >&4 4>&- ); \
+             printf '\\n%s:exit %d\\n%s\\n%s:end\\n' {mark} $? \"$e\" {mark}\n"
         );
         // That it went away is told by the answer, or by the lack of one.
         let _ = self.writer.write_all(text.as_bytes()).await;
@@ -122,31 +127,35 @@ impl Shell {
 
     /// Reads what one command prints.
     async fn answer(&mut self) -> Result<Output, ShellError> {
-        let (begin, end) = (format!("{}\n", self.mark), format!("\n{}\n", self.mark));
-        let mut read = Vec::with_capacity(4096);
-        let mut searched = 0_usize;
+        let begin = format!("{}:begin\n", self.mark);
+        // What a login prints comes before it, and is nobody's.
+        self.read_until(&begin).await?;
+        self.is_proved = true;
+        let end = format!("\n{}:end\n", self.mark);
+        let read = self.read_until(&end).await?;
+        parse(&read, &self.mark).ok_or(ShellError::Lost)
+    }
+
+    /// What comes before `word`.
+    async fn read_until(&mut self, word: &str) -> Result<Vec<u8>, ShellError> {
         loop {
-            let count = self.reader.read_buf(&mut read).await.map_err(|_| ShellError::Lost)?;
+            // It may have come in two pieces.
+            let from = self.searched.saturating_sub(word.len());
+            if let Some(at) = find(&self.read[from..], word.as_bytes()) {
+                let rest = self.read.split_off(from + at + word.len());
+                let mut before = std::mem::replace(&mut self.read, rest);
+                before.truncate(from + at);
+                self.searched = 0;
+                return Ok(before);
+            }
+            self.searched = self.read.len();
+            // What the shell says of the command is not counted.
+            if self.read.len() > OUTPUT_BYTES_MAX + STDERR_TAIL_BYTES {
+                return Err(ShellError::TooMuch);
+            }
+            let count = self.reader.read_buf(&mut self.read).await.map_err(|_| ShellError::Lost)?;
             if count == 0 {
                 return Err(ShellError::Lost);
-            }
-            if read.len() < begin.len() {
-                continue;
-            }
-            if !read.starts_with(begin.as_bytes()) {
-                return Err(ShellError::NoShell);
-            }
-            self.is_proved = true;
-            // The end may have come in two pieces; it begins with a line break.
-            let from = searched.saturating_sub(end.len()).max(begin.len() - 1);
-            if let Some(at) = find(&read[from..], end.as_bytes()) {
-                let whole = read.get(begin.len()..from + at).unwrap_or_default();
-                return parse(whole, &self.mark).ok_or(ShellError::Lost);
-            }
-            searched = read.len();
-            // What the shell says of the command is not counted.
-            if read.len() > OUTPUT_BYTES_MAX + STDERR_TAIL_BYTES {
-                return Err(ShellError::TooMuch);
             }
         }
     }
@@ -180,9 +189,9 @@ fn find(text: &[u8], needle: &[u8]) -> Option<usize> {
     text.windows(needle.len()).position(|window| window == needle)
 }
 
-/// `OUTPUT⏎MARK CODE⏎STDERR`.
+/// `OUTPUT⏎MARK:exit CODE⏎STDERR`.
 fn parse(read: &[u8], mark: &str) -> Option<Output> {
-    let middle = format!("\n{mark} ");
+    let middle = format!("\n{mark}:exit ");
     let at = find(read, middle.as_bytes())?;
     let rest = &read[at + middle.len()..];
     let line = rest.iter().position(|byte| *byte == b'\n')?;
