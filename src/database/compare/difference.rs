@@ -69,7 +69,8 @@ impl fmt::Display for Difference {
             Difference::Unread { of, cause } => {
                 write!(
                     out,
-                    "{of} has rows that are too large to be hashed, so they were counted only: {cause}"
+                    "{of} has rows that are too large to be hashed, so they were counted only: {cause}; \
+                     to take the number for enough, compare `rows` (--verify, database.verify)"
                 )
             }
             Difference::Sequence { name, source, target } => {
