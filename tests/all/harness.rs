@@ -21,7 +21,7 @@ pub mod units;
 
 use std::time::{Duration, Instant};
 
-pub use process::{free_port, free_port_on};
+pub use process::free_port;
 
 /// Polls `probe` until it is true; panics with `what` after `limit`.
 pub fn wait_for(what: &str, limit: Duration, mut probe: impl FnMut() -> bool) {

@@ -13,21 +13,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A port of 127.0.0.1 that was free a moment ago.
 pub fn free_port() -> u16 {
-    free_port_on(&["127.0.0.1"])
-}
-
-/// A port that was free a moment ago on each of these addresses of the loopback interface: what
-/// is free on one may be in use on another.
-pub fn free_port_on<A: AsRef<str>>(addresses: &[A]) -> u16 {
-    loop {
-        let first =
-            TcpListener::bind((addresses[0].as_ref(), 0)).expect("loopback has a free port");
-        let port = first.local_addr().expect("a bound socket has an address").port();
-        if addresses[1..].iter().all(|address| TcpListener::bind((address.as_ref(), port)).is_ok())
-        {
-            return port;
-        }
-    }
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
 }
 
 /// Polls until `condition` holds; whether it did before [`PATIENCE`] ran out.

@@ -22,31 +22,58 @@ mod verify;
 pub mod web;
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::media_tree::Tree;
 use super::nginx::Certificate;
-use super::{free_port_on, process, seed, wait_for};
+use super::process::wait_until;
+use super::{process, random, seed};
 use settings::Secrets;
 pub use side::{DATABASE, DOMAIN, ROLE, Side};
 pub use untouched::Snapshot;
 pub use verify::Verdict;
 
-/// Loopback addresses for an old server and a new one that no other sandbox of this machine has:
-/// services start long after their ports were chosen, and must find them free.
-fn addresses() -> [String; 2] {
-    static STARTED: AtomicU32 = AtomicU32::new(0);
-    /// 127.1.0.0 to 127.250.255.0.
-    const NETS: u32 = 250 * 256;
-    // Tests run in processes of their own, or as threads of one.
-    let number = std::process::id() * 16 + STARTED.fetch_add(1, Ordering::Relaxed);
-    let (high, low) = (1 + number % NETS / 256, number % 256);
-    [2, 3].map(|host| format!("127.{high}.{low}.{host}"))
+/// Loopback addresses for an old server and a new one, claimed for as long as this lives: services
+/// start long after their ports were chosen, and must find them free.
+struct Claim {
+    addresses: [String; 2],
+    _listeners: [TcpListener; 2],
+}
+
+impl Claim {
+    /// Takes the first pair from a random start that no other sandbox of this machine holds.
+    fn take() -> Claim {
+        /// 127.1.0.0 to 127.250.255.0.
+        const NETS: u32 = 250 * 256;
+        /// Where nobody listens but the holder of a claim.
+        const MARK: u16 = 2999;
+        let start = u32::from_str_radix(&random::hex(4), 16).expect("eight digits");
+        let mut number = start % NETS;
+        loop {
+            let (high, low) = (1 + number / 256, number % 256);
+            let addresses = [2, 3].map(|host| format!("127.{high}.{low}.{host}"));
+            let listen = |address: &String| TcpListener::bind((address.as_str(), MARK));
+            if let [Ok(old), Ok(new)] = addresses.each_ref().map(listen) {
+                return Claim { addresses, _listeners: [old, new] };
+            }
+            number = (number + 1) % NETS;
+        }
+    }
+
+    /// The first port from `from` on that is free on both. Below 32768, where the kernel gives
+    /// none to whoever asks for any.
+    fn port(&self, from: u16) -> u16 {
+        let is_free = |port: &u16| {
+            self.addresses
+                .iter()
+                .all(|address| TcpListener::bind((address.as_str(), *port)).is_ok())
+        };
+        (from..from + 900).find(is_free).expect("a free port")
+    }
 }
 
 /// How large the old server's instance is.
@@ -113,6 +140,7 @@ pub struct Sandbox {
     /// The id of every job that was queued: each has to be done, or to be waiting, exactly once.
     pub jobs: Vec<String>,
     dir: PathBuf,
+    _claim: Claim,
     _temporary: Option<TempDir>,
 }
 
@@ -125,8 +153,9 @@ impl Sandbox {
         let certificate = Certificate::make(&dir, &[DOMAIN]);
         let secrets = Secrets::make();
         // The same on both sides, as on two machines; each side has an address of its own.
-        let addresses = addresses();
-        let ports = (free_port_on(&addresses), free_port_on(&addresses));
+        let claim = Claim::take();
+        let [web, streaming, https] = [3000, 4000, 8443].map(|from| claim.port(from));
+        let ports = side::Ports { web, streaming, https };
         let plan = &|name, address: &String, locale| side::Plan {
             name,
             address: address.clone(),
@@ -139,7 +168,7 @@ impl Sandbox {
         };
         let (old, new) = std::thread::scope(|scope| {
             let locale = options.locale.as_ref();
-            let [old, new] = &addresses;
+            let [old, new] = &claim.addresses;
             let old = scope.spawn(move || Side::start(&plan("old", old, locale)));
             let new = scope.spawn(move || Side::start(&plan("new", new, None)));
             (old.join(), new.join())
@@ -149,7 +178,8 @@ impl Sandbox {
         let jobs = seed::fill(&old, &secrets.cipher(), options);
         let token = "SELECT token FROM oauth_access_tokens WHERE resource_owner_id = 1";
         let token = old.postgres.sql(DATABASE, token).trim().to_owned();
-        let sandbox = Sandbox { old, new, certificate, token, jobs, dir, _temporary: temporary };
+        let (_claim, _temporary) = (claim, temporary);
+        let sandbox = Sandbox { old, new, certificate, token, jobs, dir, _claim, _temporary };
         sandbox.write_config(&sandbox.config());
         sandbox.old.start_services();
         sandbox.wait_for_services(&sandbox.old);
@@ -206,10 +236,12 @@ impl Sandbox {
 
     /// Waits until web, streaming and Sidekiq of `side` say that they are up.
     pub fn wait_for_services(&self, side: &Side) {
-        let limit = Duration::from_secs(30);
-        wait_for("the web process answering", limit, || side.web_is_healthy());
-        wait_for("streaming answering", limit, || side.streaming_is_healthy());
-        wait_for("both Sidekiqs", limit, || side.redis.cli(&["SCARD", "processes"]) == "2");
+        let up = |what: &str, probe: &dyn Fn() -> bool| {
+            assert!(wait_until(probe), "{what} is not up; {}", side.service_logs());
+        };
+        up("the web process", &|| side.web_is_healthy());
+        up("streaming", &|| side.streaming_is_healthy());
+        up("one Sidekiq of two", &|| side.redis.cli(&["SCARD", "processes"]) == "2");
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use super::side::{DOMAIN, Plan};
+use super::side::{DOMAIN, Plan, Ports};
 
 /// The commit that both sides have checked out.
 const COMMIT: &str = "5f3c2a1b0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f5a";
@@ -56,7 +56,7 @@ pub fn write_units(plan: &Plan<'_>, live: &Path, user: Option<&str>) {
     fs::create_dir_all(dir.join("mastodon-sidekiq.service.d")).expect("make directories");
     let write = |name: &str, text: String| fs::write(dir.join(name), text).expect("write a unit");
     let user = user.map(|user| format!("User={user}\n")).unwrap_or_default();
-    let (web_port, streaming_port) = plan.ports;
+    let Ports { web: web_port, streaming: streaming_port, .. } = plan.ports;
     let service = |description: &str, environment: &str, command: &str| {
         format!(
             "[Unit]\nDescription={description}\nAfter=network.target\n\n[Service]\nType=simple\n\
@@ -108,8 +108,8 @@ pub fn write_units(plan: &Plan<'_>, live: &Path, user: Option<&str>) {
 }
 
 /// The site in the manner of Mastodon's `dist/nginx.conf`.
-pub fn nginx_site(plan: &Plan<'_>, live: &Path, port: u16) -> String {
-    let (web_port, streaming_port) = plan.ports;
+pub fn nginx_site(plan: &Plan<'_>, live: &Path) -> String {
+    let Ports { web: web_port, streaming: streaming_port, https: port } = plan.ports;
     let public = live.join("public");
     let public = public.display();
     let headers = "proxy_set_header Host $host;\n    proxy_set_header X-Real-IP $remote_addr;\n    \

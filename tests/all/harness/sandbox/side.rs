@@ -9,7 +9,7 @@ use super::super::nginx::{Certificate, Nginx};
 use super::super::postgres::{self, Postgres};
 use super::super::redis::Redis;
 use super::super::sshd::Sshd;
-use super::super::{free_port_on, media_tree, random};
+use super::super::{media_tree, random};
 use super::settings::{Secrets, env_file};
 use super::{Locale, Login, files, web};
 
@@ -26,14 +26,21 @@ const SERVICES: [&str; 5] = [
     "mastodon-media-remove.timer",
 ];
 
+/// Where the web process, streaming and nginx listen.
+#[derive(Clone, Copy)]
+pub struct Ports {
+    pub web: u16,
+    pub streaming: u16,
+    pub https: u16,
+}
+
 /// Where a server is to be, and what the two have in common.
 pub struct Plan<'a> {
     pub name: &'static str,
     pub address: String,
     pub dir: PathBuf,
     pub program: PathBuf,
-    /// Of the web process and of streaming.
-    pub ports: (u16, u16),
+    pub ports: Ports,
     pub login: Login,
     pub locale: Option<&'a Locale>,
     pub certificate: &'a Certificate,
@@ -82,20 +89,19 @@ impl Side {
             media_tree::give(&plan.dir.join("home"), uid, gid);
             media_tree::give(&plan.dir.join("var/spool/cron"), uid, gid);
         }
-        let https_port = free_port_on(&[&plan.address]);
         let database_password = random::secret();
         let side = Side {
             name: plan.name,
             dir: plan.dir.clone(),
             address: plan.address.clone(),
-            web_port: plan.ports.0,
-            streaming_port: plan.ports.1,
-            https_port,
+            web_port: plan.ports.web,
+            streaming_port: plan.ports.streaming,
+            https_port: plan.ports.https,
             login: plan.login,
             ssh: Sshd::start(),
             postgres: cluster(&user, plan.locale),
             redis: Redis::with_password(&random::secret()),
-            nginx: Nginx::start(|_| files::nginx_site(plan, &live, https_port)),
+            nginx: Nginx::start(|_| files::nginx_site(plan, &live)),
             user,
             owner,
             database_password,
@@ -160,6 +166,17 @@ impl Side {
         fs::create_dir_all(&shelf).expect("make a directory");
         fs::rename(self.unit_dir(), shelf.join("system")).expect("move the units");
         fs::create_dir_all(self.unit_dir()).expect("make a directory");
+    }
+
+    /// What its services have printed.
+    pub fn service_logs(&self) -> String {
+        let told = |path: PathBuf| {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            format!("{}:\n{text}\n", path.display())
+        };
+        let entries = fs::read_dir(self.dir.join("run/systemctl")).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        paths.filter(|path| path.extension().is_some_and(|end| end == "log")).map(told).collect()
     }
 
     pub fn web_is_healthy(&self) -> bool {
