@@ -294,6 +294,7 @@ fn failure(error: DatabaseError) -> Failure {
         | DatabaseError::Tool { .. }
         | DatabaseError::DiskFull { .. }
         | DatabaseError::Duplicate { .. }
+        | DatabaseError::Orphans { .. }
         | DatabaseError::SchemaTooLarge { .. }
         | DatabaseError::InUse { .. }
         | DatabaseError::NoCreateRight { .. }

@@ -47,6 +47,10 @@ pub enum DatabaseError {
     DiskFull { server: String, cause: String },
     #[error("a value occurs twice under the unique index {index} of the source")]
     Duplicate { index: String, cause: String },
+    #[error(
+        "rows of the source point to nothing, although its foreign key {constraint} forbids it"
+    )]
+    Orphans { constraint: String, cause: String },
     #[error("the index and constraint definitions of the source take more than {}", Bytes(*limit))]
     SchemaTooLarge { limit: u64 },
     #[error("the target is not fit for a copy: {}", first(findings))]
@@ -128,6 +132,12 @@ impl Advice for DatabaseError {
                  `transhume check` search all tables for such rows. See Mastodon's documentation on \
                  index corruption"
             )),
+            DatabaseError::Orphans { cause, .. } => Some(format!(
+                "an index was corrupt on the source when they came in ({cause}). `transhume db \
+                 --dry-run` and `transhume check` find them and give the query that shows them: \
+                 delete them or what they point with, REINDEX the table they point to, then run \
+                 this again"
+            )),
             DatabaseError::SchemaTooLarge { .. } => None,
             DatabaseError::Refused { findings } => {
                 findings.iter().find_map(|finding| finding.remedy.clone())
@@ -172,6 +182,7 @@ impl Advice for DatabaseError {
             | DatabaseError::Tool { .. }
             | DatabaseError::DiskFull { .. }
             | DatabaseError::Duplicate { .. }
+            | DatabaseError::Orphans { .. }
             | DatabaseError::SchemaTooLarge { .. }
             | DatabaseError::Refused { .. }
             | DatabaseError::NotEmpty { .. }

@@ -8,6 +8,7 @@
 //! own order. A lost link costs the parts that were under way, as long as the snapshot is held.
 
 mod build;
+mod constraints;
 pub mod contents;
 mod inventory;
 mod recover;
@@ -145,8 +146,10 @@ impl Job<'_> {
         let start = Instant::now();
         let built = built(&inventory);
         let pick = |list: &str| contents::without(list, &built);
+        // What is left of the archive may comment on them.
+        work.add_foreign_keys().await?;
         let restored = self.programs.restore(&archive, Some(&pick), jobs, &tuning, monitor);
-        let warnings = restored.await?;
+        let (warnings, ()) = tokio::try_join!(restored, work.validate_foreign_keys())?;
         copied.problems.extend(warnings);
         copied.post_data_millis = millis(start);
 
@@ -186,7 +189,8 @@ impl Job<'_> {
 /// The entries of the archive that are there already.
 fn built(inventory: &Inventory) -> BTreeSet<contents::Object> {
     let indexes = inventory.tables.iter().flat_map(|table| &table.indexes);
-    indexes.map(inventory::Index::entry).collect()
+    let keys = inventory.foreign_keys.iter().map(inventory::ForeignKey::entry);
+    indexes.map(inventory::Index::entry).chain(keys).collect()
 }
 
 /// The tables whose statistics are complete.

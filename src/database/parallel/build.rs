@@ -3,8 +3,9 @@
 
 use tokio_postgres::error::SqlState;
 
+use super::super::quote::literal;
 use super::super::{DatabaseError, Session};
-use super::inventory::{Index, Table};
+use super::inventory::{ForeignKey, Index, Table};
 use super::recover::{LOSSES_MAX, is_lost};
 use super::seat::Writer;
 use super::told::Told;
@@ -56,6 +57,33 @@ impl Builder<'_> {
             return Ok(());
         }
         self.writer.again("analyze a table", &format!("ANALYZE {}", table.name), self.told).await
+    }
+
+    /// Makes `keys` at one go, and looks at no row.
+    pub async fn add_foreign_keys(&mut self, keys: &[ForeignKey]) -> Result<(), DatabaseError> {
+        let Some(first) = keys.first() else { return Ok(()) };
+        let statements: Vec<String> = keys.iter().map(ForeignKey::add).collect();
+        // All in one transaction: one that is there tells that all are.
+        let there = format!(
+            "SELECT EXISTS (SELECT FROM pg_constraint
+             WHERE conrelid = to_regclass($1) AND conname = {})",
+            literal(&first.label)
+        );
+        self.once("add foreign keys", &statements.join("; "), &there, &first.table).await
+    }
+
+    /// Checks that every row has what it points to.
+    pub async fn validate(&mut self, key: &ForeignKey) -> Result<(), DatabaseError> {
+        let checked = self.writer.again("check a foreign key", &key.validate(), self.told).await;
+        match checked {
+            Err(DatabaseError::Sql { source, .. })
+                if source.is(&SqlState::FOREIGN_KEY_VIOLATION) =>
+            {
+                let cause = source.to_string();
+                Err(DatabaseError::Orphans { constraint: key.label.clone(), cause })
+            }
+            checked => checked,
+        }
     }
 
     /// Runs `sql`, which works once only; after a loss, unless `there` says of `name` that it did.

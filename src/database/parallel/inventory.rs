@@ -8,8 +8,10 @@ use super::super::inspect::ours;
 use super::super::quote::{ident, qualified};
 use super::super::{DatabaseError, Session, Snapshot};
 
+mod foreign_keys;
 mod indexes;
 
+pub(super) use foreign_keys::ForeignKey;
 pub(super) use indexes::Index;
 
 /// A day, in milliseconds: zero would be for ever.
@@ -73,6 +75,8 @@ pub(super) struct Table {
 #[derive(Clone, Debug)]
 pub(super) struct Inventory {
     pub tables: Vec<Table>,
+    /// Those that we make.
+    pub foreign_keys: Vec<ForeignKey>,
     /// The encoding of the database: rows cross in it as they are.
     pub encoding: String,
     pub has_large_objects: bool,
@@ -100,10 +104,12 @@ pub(super) async fn take(
             None => tables[*place].has_more = true,
         }
     }
+    let foreign_keys = foreign_keys::read(session, &tables).await?;
     let encoding = "SELECT current_setting('server_encoding')";
     let objects = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)";
     Ok(Inventory {
         tables,
+        foreign_keys,
         encoding: session.value("read the encoding", encoding, &[]).await?,
         has_large_objects: session.value("look for large objects", objects, &[]).await?,
     })

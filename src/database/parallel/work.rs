@@ -17,7 +17,7 @@ use super::schedule::{Next, Part, Schedule, Size, Task};
 use super::seat::{Reader, Writer};
 use super::sequences;
 use super::told::Told;
-use super::{DURABLE, Job};
+use super::{DURABLE, Job, constraints};
 
 /// The first major version that reads a range of pages without reading all of them.
 const READS_PAGES: u32 = 14;
@@ -79,6 +79,17 @@ impl<'a> Work<'a> {
         sequences::set(source, made, &mut self.writer(None, DURABLE), &self.told).await
     }
 
+    /// Makes the foreign keys, which hold for new rows from then on.
+    pub async fn add_foreign_keys(&self) -> Result<(), DatabaseError> {
+        constraints::add(&self.inventory.foreign_keys, &mut self.builder()).await
+    }
+
+    /// Checks them for the rows that are there.
+    pub async fn validate_foreign_keys(&self) -> Result<(), DatabaseError> {
+        let builders = (0..self.jobs).map(|_| self.builder()).collect();
+        constraints::validate(&self.inventory.foreign_keys, builders).await
+    }
+
     /// One worker that copies.
     async fn copy(&self) -> Result<(), DatabaseError> {
         let mut copier = self.copier();
@@ -94,7 +105,7 @@ impl<'a> Work<'a> {
 
     /// One worker that builds.
     async fn build(&self) -> Result<(), DatabaseError> {
-        let mut builder = Builder { writer: self.writer(None, self.settings), told: &self.told };
+        let mut builder = self.builder();
         let mut moved_on = self.moved_on.subscribe();
         loop {
             moved_on.mark_unchanged();
@@ -147,6 +158,10 @@ impl<'a> Work<'a> {
             encoding: &self.inventory.encoding,
             told: &self.told,
         }
+    }
+
+    fn builder(&self) -> Builder<'_> {
+        Builder { writer: self.writer(None, self.settings), told: &self.told }
     }
 
     fn writer<'s>(&'s self, bulk: Option<&'s Way>, settings: &'s str) -> Writer<'s> {

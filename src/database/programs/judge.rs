@@ -80,8 +80,11 @@ fn error(server: &Server, tool: Tool, ended: &Ended) -> DatabaseError {
     if cause.contains("No space left on device") {
         return DatabaseError::DiskFull { server: server.label(), cause };
     }
-    if let Some(index) = duplicate(&cause) {
+    if let Some(index) = between(&cause, "could not create unique index \"") {
         return DatabaseError::Duplicate { index, cause };
+    }
+    if let Some(constraint) = between(&cause, "violates foreign key constraint \"") {
+        return DatabaseError::Orphans { constraint, cause };
     }
     let cause = if cause.is_empty() { "it said nothing".to_owned() } else { cause };
     DatabaseError::Tool {
@@ -99,9 +102,9 @@ fn exit(exit: &Exit) -> String {
     }
 }
 
-/// The index of `could not create unique index "index_…"`.
-fn duplicate(cause: &str) -> Option<String> {
-    let (_, rest) = cause.split_once("could not create unique index \"")?;
+/// The name that follows `words` and ends with a quotation mark.
+fn between(cause: &str, words: &str) -> Option<String> {
+    let (_, rest) = cause.split_once(words)?;
     Some(rest.split_once('"')?.0.to_owned())
 }
 
@@ -206,5 +209,14 @@ mod tests {
             said,
             "a value occurs twice under the unique index index_tags_on_name of the source"
         );
+    }
+
+    #[test]
+    fn rows_that_point_to_nothing_name_their_foreign_key() {
+        let stderr = "pg_restore: error: could not execute query: ERROR:  insert or update on \
+            table \"mentions\" violates foreign key constraint \"fk_rails_59edbe2887\"\n\
+            DETAIL:  Key (status_id)=(7) is not present in table \"statuses\".\n";
+        let said = verdict((0, ""), (1, stderr)).unwrap_err();
+        assert!(said.contains("point to nothing, although its foreign key fk_rails_59e"), "{said}");
     }
 }

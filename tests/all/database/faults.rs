@@ -64,7 +64,9 @@ pub async fn under_way(cluster: &Postgres, application: &str, query: &str) {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("{application} never came to {query}");
+    let at = "SELECT application_name, state, wait_event, left(query, 100) FROM pg_stat_activity
+              WHERE backend_type = 'client backend'";
+    panic!("{application} never came to {query}:\n{}", cluster.sql("postgres", at));
 }
 
 /// Processes of `program` that were told to connect to `port`.

@@ -151,6 +151,8 @@ fn shut_gate(cluster: &Postgres) {
              CREATE TABLE plenty (id int PRIMARY KEY, x text);
              INSERT INTO plenty SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 20000) i;
              CREATE INDEX ON plenty (x);
+             CREATE TABLE pointing (id int REFERENCES plenty, x text);
+             INSERT INTO pointing SELECT * FROM plenty;
              CREATE UNLOGGED TABLE fleeting (x int); INSERT INTO fleeting VALUES (1), (2)"
         ),
     );
@@ -426,6 +428,62 @@ async fn an_index_whose_builder_was_ended_is_built_again() {
     under_way(&pair.target, "transhume", building).await;
     drop(holder);
     must_be_equal(&pair, running.await.unwrap());
+}
+
+#[tokio::test]
+async fn foreign_keys_whose_builder_was_ended_are_made_and_checked_again() {
+    let pair = Pair::start();
+    shut_gate(&pair.source);
+    gate_first(&pair.source);
+    let running = start(&pair, &pair.destination(), in_parallel(SMALL_PARTS));
+    under_way(&pair.target, "transhume", AT_THE_GATE).await;
+    let server = pair.destination().server;
+    let first = session::connect(&server, Access::Write).await.unwrap();
+    first.execute("lock", "BEGIN; LOCK TABLE public.pointing IN ROW EXCLUSIVE MODE").await.unwrap();
+    open_gate(&pair.target).await;
+    let end_one_that = async |is_at: &str| {
+        under_way(&pair.target, "transhume", is_at).await;
+        let end = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE application_name = 'transhume' AND query LIKE '{is_at}'"
+        );
+        assert_eq!(pair.target.sql("postgres", &end), "1", "{is_at}");
+        under_way(&pair.target, "transhume", is_at).await;
+    };
+    end_one_that("ALTER TABLE%ADD CONSTRAINT%FOREIGN KEY%NOT VALID%").await;
+    // Its turn is after the one that adds and before the one that checks.
+    let second = session::connect(&server, Access::Write).await.unwrap();
+    let lock = "BEGIN; LOCK TABLE public.pointing IN SHARE UPDATE EXCLUSIVE MODE";
+    let locked = tokio::spawn(async move {
+        second.execute("lock", lock).await.unwrap();
+        second
+    });
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE query = '{lock}' AND wait_event_type = 'Lock'"
+    );
+    gone(|| pair.target.sql("postgres", &waits) == "0", "the way before the lock").await;
+    drop(first);
+    let second = locked.await.unwrap();
+    end_one_that("ALTER TABLE%pointing%VALIDATE CONSTRAINT%").await;
+    drop(second);
+    must_be_equal(&pair, running.await.unwrap());
+}
+
+#[tokio::test]
+async fn rows_that_point_to_nothing_stop_the_workers_by_name() {
+    let pair = Pair::start();
+    pair.source.sql(
+        DATABASE,
+        "SET session_replication_role = replica;
+         UPDATE media_attachments SET status_id = -7
+         WHERE id = (SELECT max(id) FROM media_attachments)",
+    );
+    let error = start(&pair, &pair.destination(), in_parallel(1)).await.unwrap().unwrap_err();
+    let told = error.to_string();
+    assert!(told.starts_with("rows of the source point to nothing, although its"), "{told}");
+    assert!(error.hint().unwrap().contains("(status_id)=(-7) is not present"), "{error:?}");
+    pair.source.sql(DATABASE, "DELETE FROM media_attachments WHERE status_id = -7");
+    recovers(&pair, &pair.destination()).await;
 }
 
 #[tokio::test]

@@ -27,6 +27,10 @@ pub(in super::super) struct Constraint {
 }
 
 impl Index {
+    pub(super) fn oid(&self) -> u32 {
+        self.oid
+    }
+
     /// The entry of an archive that would make it.
     pub fn entry(&self) -> Object {
         match &self.constraint {
