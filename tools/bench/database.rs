@@ -56,9 +56,10 @@ fn runs(program: &str) -> bool {
 
 pub fn run(wanted: &Wanted, server: &Server, dir: &Path) -> Result<Results, String> {
     let (source, target) = (cluster(dir, "db-source"), cluster(dir, "db-target"));
+    // Of a run that was broken off.
+    target.sql("postgres", &format!("DROP DATABASE IF EXISTS {DATABASE}"));
     let statuses = (STATUSES * wanted.scale).max(1.0) as u32;
-    seed::database(&source, statuses, statuses / 10);
-    source.sql("postgres", "CHECKPOINT");
+    fill(&source, statuses, &dir.join("db-source.statuses"));
     let size = format!("SELECT pg_size_pretty(pg_database_size('{DATABASE}'))");
     println!("\n{statuses} statuses, {}, {} runs", source.sql(DATABASE, &size), wanted.runs);
     let expected = portrait(&source);
@@ -87,6 +88,17 @@ pub fn run(wanted: &Wanted, server: &Server, dir: &Path) -> Result<Results, Stri
     Ok(results)
 }
 
+/// Makes the database, unless a run before has left one of the same size in the same directory.
+fn fill(source: &Postgres, statuses: u32, note: &Path) {
+    if std::fs::read_to_string(note).is_ok_and(|text| text == statuses.to_string()) {
+        return;
+    }
+    source.sql("postgres", &format!("DROP DATABASE IF EXISTS {DATABASE}"));
+    seed::database(source, statuses, statuses / 10);
+    source.sql("postgres", "CHECKPOINT");
+    std::fs::write(note, statuses.to_string()).expect("write what is there");
+}
+
 /// A cluster with the settings that PostgreSQL comes with.
 fn cluster(dir: &Path, name: &str) -> Postgres {
     let defaults = [
@@ -98,7 +110,10 @@ fn cluster(dir: &Path, name: &str) -> Postgres {
     let conf = defaults.map(str::to_owned).to_vec();
     let options = Options { dir: Some(dir.join(name)), conf, ..Options::default() };
     let cluster = Postgres::start_with(&options);
-    cluster.create_role(ROLE, "bench", "CREATEDB");
+    let there = format!("SELECT count(*) FROM pg_roles WHERE rolname = '{ROLE}'");
+    if cluster.sql("postgres", &there) == "0" {
+        cluster.create_role(ROLE, "bench", "CREATEDB");
+    }
     cluster
 }
 
