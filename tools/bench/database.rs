@@ -55,11 +55,10 @@ fn runs(program: &str) -> bool {
 }
 
 pub fn run(wanted: &Wanted, server: &Server, dir: &Path) -> Result<Results, String> {
-    let (source, target) = (cluster(dir, "db-source"), cluster(dir, "db-target"));
-    // Of a run that was broken off.
-    target.sql("postgres", &format!("DROP DATABASE IF EXISTS {DATABASE}"));
+    let kept = wanted.keep.as_deref().unwrap_or(dir);
+    let (source, target) = (cluster(kept, "db-source"), cluster(dir, "db-target"));
     let statuses = (STATUSES * wanted.scale).max(1.0) as u32;
-    fill(&source, statuses, &dir.join("db-source.statuses"));
+    fill(&source, statuses, &kept.join("db-source.statuses"));
     let size = format!("SELECT pg_size_pretty(pg_database_size('{DATABASE}'))");
     println!("\n{statuses} statuses, {}, {} runs", source.sql(DATABASE, &size), wanted.runs);
     let expected = portrait(&source);
@@ -88,7 +87,7 @@ pub fn run(wanted: &Wanted, server: &Server, dir: &Path) -> Result<Results, Stri
     Ok(results)
 }
 
-/// Makes the database, unless a run before has left one of the same size in the same directory.
+/// Makes the database, unless a run before has left one of the same size, which `note` tells.
 fn fill(source: &Postgres, statuses: u32, note: &Path) {
     if std::fs::read_to_string(note).is_ok_and(|text| text == statuses.to_string()) {
         return;

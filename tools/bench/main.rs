@@ -41,7 +41,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: bench_peers [--program FILE] [--dir DIR] [--runs N] [--scale X] [--csv FILE]
                    [--wan RTT_MS,MBIT[,BUFFER_MS[,LOSS_PERCENT]]] [--only TOOL,…]
-                   [--timeline] [CASE …]
+                   [--timeline] [--keep DIR] [CASE …]
 
 cases: first    first copy of 12,000 small files in 44,000 directories
        idle     a pass with nothing to do over 200,000 files in 580,000 directories
@@ -53,7 +53,8 @@ Without a case: first, delta, bulk. `--scale 0.1` takes a tenth of everything. W
 copy over a link like that of tools/wanlink, which takes root, and 8 plain TCP streams show in
 `bulk` what the link gives; OpenSSH's client with `cat` at its far end shows there in any case.
 `--only helper,rsync` leaves the others out. `--timeline` tells what each run had on the wire, in
-Mbit/s, every 200 ms.";
+Mbit/s, every 200 ms. `--keep DIR` leaves the source's database in DIR, and takes one of the right
+size from there.";
 
 /// Runs this program as the sender of plain streams: address, file, path at the far end.
 const STREAMS: &str = "--send-streams";
@@ -70,6 +71,8 @@ pub struct Wanted {
     /// Parts of the names of the tools that are wanted; all if there are none.
     only: Vec<String>,
     timeline: bool,
+    /// Where the source's database stays for later runs.
+    keep: Option<PathBuf>,
     cases: Vec<String>,
 }
 
@@ -119,12 +122,14 @@ fn parse(words: Vec<String>) -> Option<Wanted> {
         wan: None,
         only: Vec::new(),
         timeline: false,
+        keep: None,
         cases: Vec::new(),
     };
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         match word.as_str() {
             "--program" => wanted.program = words.next()?.into(),
+            "--keep" => wanted.keep = Some(words.next()?.into()),
             "--dir" => wanted.dir = words.next()?.into(),
             "--runs" => wanted.runs = words.next()?.parse().ok().filter(|runs| *runs > 0)?,
             "--scale" => wanted.scale = words.next()?.parse().ok().filter(|x| *x > 0.0)?,
