@@ -123,7 +123,7 @@ impl Job<'_> {
             Compression::None | Compression::Archive { .. } => wanted.clone(),
         };
         let ((compression, link), poured) = tokio::join!(
-            wanted.fitted(target),
+            wanted.fitted(target, jobs),
             self.pour(&["pre-data"], &[], &short, &mut copied, monitor),
         );
         poured?;

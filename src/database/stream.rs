@@ -54,7 +54,8 @@ pub async fn copy(
     let jobs = if options.jobs == 0 { cores } else { options.jobs };
     let tuning = Tuning::measure(target, prepared.version(), cores, jobs).await;
     let start = Instant::now();
-    let (compression, link) = options.compression.fitted(target).await;
+    // One session, which has nothing else to do: it takes as much as two.
+    let (compression, link) = options.compression.fitted(target, 2).await;
     copied.link = link;
     let sections = ["pre-data", "data"];
     let (bytes, warnings) = programs.pour(&sections, &[], &compression, monitor).await?;

@@ -59,9 +59,10 @@ impl Level {
     }
 }
 
-/// A link that takes more bytes a second than this costs less than compressing for it, in time on
-/// both sides: it carries what a server reads and writes, and encryption is done in hardware.
-const PLAIN_FROM: u64 = 200_000_000;
+/// More bytes a second than one session reads from a server and writes to another, with indexes to
+/// be built beside it. A link that takes as much of all of them is not what they wait for:
+/// compressing would only take time from the processors.
+const SESSION_TAKES: u64 = 50_000_000;
 /// From here on the fastest level is enough.
 const FASTEST_FROM: u64 = 50_000_000;
 
@@ -87,24 +88,26 @@ impl std::fmt::Display for Link {
     }
 }
 
-/// What fits a link that takes so many bytes a second; `None` is not to compress at all.
-fn fitting_level(bytes_a_second: u64) -> Option<i32> {
+/// What fits a link that takes so many bytes a second from so many sessions; `None` is not to
+/// compress at all.
+fn fitting_level(bytes_a_second: u64, sessions: usize) -> Option<i32> {
     match bytes_a_second {
-        PLAIN_FROM.. => None,
+        rate if rate >= SESSION_TAKES.saturating_mul(sessions as u64) => None,
         FASTEST_FROM.. => Some(1),
         _ => Some(Level::DEFAULT),
     }
 }
 
 impl Compression {
-    /// The same, fitted to the link to `host` where that was left open; and what the link is like.
-    pub async fn fitted(&self, host: &dyn Host) -> (Compression, Option<Link>) {
+    /// The same, fitted to the link to `host` over which `sessions` are filled, where that was left
+    /// open; and what the link is like.
+    pub async fn fitted(&self, host: &dyn Host, sessions: usize) -> (Compression, Option<Link>) {
         let Compression::Helper { helper, level: Level::Fitting } = self else {
             return (self.clone(), None);
         };
         // What cannot be measured is taken for slow.
         let bytes_a_second = helper::throughput(host, helper).await.unwrap_or(0);
-        let level = fitting_level(bytes_a_second);
+        let level = fitting_level(bytes_a_second, sessions);
         let compression = match level {
             Some(level) => {
                 Compression::Helper { helper: helper.clone(), level: Level::Fixed(level) }
@@ -282,8 +285,13 @@ mod tests {
 
     #[test]
     fn the_slower_the_link_the_harder_the_work() {
-        let megabits = |number: u64| fitting_level(number * 125_000);
+        let megabits = |number: u64| fitting_level(number * 125_000, 4);
         assert_eq!([megabits(100), megabits(940), megabits(9_000)], [Some(3), Some(1), None]);
-        assert_eq!(fitting_level(0), Some(3), "not measured");
+        assert_eq!(fitting_level(0, 4), Some(3), "not measured");
+    }
+
+    #[test]
+    fn few_sessions_do_not_fill_a_link_that_many_fill() {
+        assert_eq!([2, 8].map(|many| fitting_level(117_000_000, many)), [None, Some(1)]);
     }
 }
