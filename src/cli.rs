@@ -15,6 +15,7 @@ mod man;
 mod migrate;
 mod outcome;
 mod plan;
+mod predicted;
 mod question;
 mod report;
 mod setup;

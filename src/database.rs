@@ -18,6 +18,7 @@ mod held;
 pub mod inspect;
 pub mod parallel;
 pub mod passfile;
+pub mod predict;
 pub mod preflight;
 mod programs;
 mod quote;
@@ -33,6 +34,7 @@ mod tuning;
 
 pub use check::{Looking, check, check_for, tables};
 pub use error::{DatabaseError, SqlError};
+pub use predict::{Prediction, predict};
 pub use server::{Server, Version};
 pub use session::{Access, Session};
 pub use snapshot::Snapshot;

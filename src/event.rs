@@ -19,6 +19,8 @@ pub trait Monitor: Send + Sync {
 pub enum Event {
     /// A verb began its work.
     RunStarted { run: String, verb: String },
+    /// How long a step of the plan is expected to take, in words too; told before the first begins.
+    StepPredicted { step: String, millis: u64, text: String },
     /// A step of the plan began.
     StepStarted { step: String, title: String, number: usize, steps: usize },
     /// A step ended.

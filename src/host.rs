@@ -14,6 +14,7 @@ pub mod local;
 pub mod pipe;
 mod quote;
 pub mod ssh;
+mod throughput;
 
 use std::fmt;
 use std::pin::Pin;
@@ -26,6 +27,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::error::{Advice, Retry};
 pub use command::{Command, RunAs};
 pub use quote::shell_line;
+pub use throughput::throughput;
 
 /// How much of a command's standard error is kept: its end, where the cause is.
 pub const STDERR_TAIL_BYTES: usize = 16 * 1024;

@@ -7,6 +7,7 @@ use crate::render::view;
 
 use super::display::Display;
 use super::outcome::say;
+use super::predicted::Predicted;
 use super::{Common, Exit, Failure, setup};
 
 /// Look at both servers, change nothing, and tell what would stop or trouble a move.
@@ -21,7 +22,11 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
     let config = setup::config(common.config.as_deref())?;
     let display = Display::new(common, None)?;
     let world = setup::world_to_look(config, display.monitor()).await?;
-    let findings = facts::gather(&world).await.findings;
+    let gathered = facts::gather(&world).await;
+    let mut findings = gathered.findings;
+    if let Some(facts) = gathered.facts {
+        findings.extend(Predicted::of(&world, &facts).await.findings());
+    }
     if common.json {
         findings.iter().for_each(|finding| world.monitor.emit(finding.clone().into()));
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::config::DatabaseMode;
 use crate::database::compare::{self, Depth};
+use crate::database::predict::{Packing, Wanted};
 use crate::database::preflight::TARGET;
 use crate::database::stream::{self, Compression, Level};
 use crate::database::target::{self, Destination};
@@ -143,6 +144,9 @@ async fn copy(
     let Ends { source, destination, .. } = &ends;
     let warned = look(source, destination, arguments, common, display).await?;
     if arguments.dry_run {
+        let predicted = database::predict(source, destination, wanted(arguments, &ends));
+        let text = format!("the copy would take {}", predicted.await.map_err(failure)?);
+        display.monitor().emit(Event::Note { text });
         return Ok(if warned { Exit::Problems } else { Exit::Done });
     }
     let monitor = display.monitor();
@@ -192,6 +196,21 @@ async fn look(
         Some(event::Level::Refusal) => Err(failure(DatabaseError::Refused { findings })),
         Some(event::Level::Warning) => Ok(true),
         Some(event::Level::Ok) | None => Ok(false),
+    }
+}
+
+fn wanted(arguments: &Arguments, ends: &Ends) -> Wanted {
+    Wanted {
+        is_parallel: arguments.mode == DatabaseMode::Parallel,
+        jobs: arguments.jobs,
+        packing: match arguments.level {
+            _ if !ends.through_ssh => Packing::Local,
+            Some(0) => Packing::None,
+            Some(level) => Packing::Level(level),
+            None if ends.unpacker.is_some() => Packing::Fitting,
+            None => Packing::Level(1),
+        },
+        compares_content: arguments.verify == Verify::Content,
     }
 }
 

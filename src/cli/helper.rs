@@ -11,7 +11,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::{Exit, Failure, cache};
 use crate::error::one_line;
 use crate::host::Address;
-use crate::host::helper::{self, parse_address, serve};
+use crate::host::helper::{parse_address, serve};
 use crate::media;
 use crate::wire::WireError;
 
@@ -39,8 +39,6 @@ enum Work {
         #[arg(value_parser = address)]
         address: Address,
     },
-    /// Swallows what it is sent and answers each piece, to measure the link
-    Swallow,
     /// Unpacks standard input into a program
     ///
     /// Exits as the program does; 121 if the stream broke off, 122 if it is damaged.
@@ -76,11 +74,6 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
             let (input, output) = (tokio::io::stdin(), tokio::io::stdout());
             let bridged = serve::bridge(&address, packed, input, output).await;
             bridged.map_err(|error| Failure::new(Exit::Failed, error))?;
-            0
-        }
-        Work::Swallow => {
-            let swallowed = helper::swallow(tokio::io::stdin(), tokio::io::stdout()).await;
-            swallowed.map_err(|error| Failure::from_io("answer", error))?;
             0
         }
         Work::Unpack { program } => match serve::unpack_into(&program, tokio::io::stdin()).await {

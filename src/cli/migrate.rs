@@ -11,6 +11,7 @@ use crate::migration::world::{World, journal_path};
 use crate::migration::{facts, recipe};
 
 use super::display::Display;
+use super::predicted::Predicted;
 use super::{Common, Exit, Failure, interrupt, plan, question, report, setup};
 
 /// Move the instance: show the plan, ask once, run it.
@@ -108,8 +109,14 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
         let failure = stranded(log.current().as_ref(), refusal(&gathered.findings));
         return setting.end(failure.exit(), Err(failure));
     };
+    let predicted = match resuming {
+        // Nobody is to wait for a guess while nobody can post.
+        true => Predicted::default(),
+        false => Predicted::of(world, &facts).await,
+    };
     let plan = recipe::plan(world, facts, log.run(), log.clone());
-    if asks && !agreed(display, &plan)? {
+    predicted.tell(&*world.monitor);
+    if asks && !agreed(display, &plan, &predicted)? {
         return setting.end(Exit::Refused, Err(disagreed()));
     }
     if let Some(state) = log.current().filter(|_| resuming) {
@@ -215,9 +222,9 @@ fn not_undone(state: Option<&State>, failure: Failure) -> Failure {
     }
 }
 
-fn agreed(display: &Display, plan: &Plan) -> Result<bool, Failure> {
+fn agreed(display: &Display, plan: &Plan, predicted: &Predicted) -> Result<bool, Failure> {
     display.paused(|| {
-        eprint!("{}", plan::text(plan, None, display.look().color));
+        eprint!("{}", plan::text(plan, None, predicted, display.look().color));
         question::confirm("This moves the instance.", "migrate")
     })
 }

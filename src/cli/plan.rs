@@ -1,6 +1,7 @@
 //! `transhume plan`: what `migrate` would do. Changes nothing, and may be asked while it runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -15,6 +16,7 @@ use crate::units::counted;
 
 use super::display::Display;
 use super::outcome::say;
+use super::predicted::Predicted;
 use super::{Common, Exit, Failure, check, migrate, setup};
 
 /// Print the steps of the move and change nothing.
@@ -45,11 +47,16 @@ pub(super) async fn run(_: Arguments, common: &Common) -> Result<Exit, Failure> 
         return Ok(refused(&display, common, gathered.findings));
     };
     let run = state.as_ref().map_or("new", |state| &state.run);
+    // What is under way is not measured: it would get in its own way.
+    let predicted = match &state {
+        None => Predicted::of(&world, &facts).await,
+        Some(_) => Predicted::default(),
+    };
     let plan = recipe::plan(&world, facts, run, Arc::new(state.clone()));
     if common.json {
-        say(&format!("{}\n", json(&plan, state.as_ref())));
+        say(&format!("{}\n", json(&plan, state.as_ref(), &predicted)));
     } else {
-        say(&text(&plan, state.as_ref(), display.look().color));
+        say(&text(&plan, state.as_ref(), &predicted, display.look().color));
     }
     if let Some(State { phase: Phase::Unwinding { .. }, .. }) = &state {
         let text = "This move is being undone: `transhume rollback` completes that.".into();
@@ -73,7 +80,12 @@ fn refused(display: &Display, common: &Common, findings: Vec<Finding>) -> Exit {
 }
 
 /// The plan as it is printed.
-pub(super) fn text(plan: &Plan, state: Option<&State>, color: bool) -> String {
+pub(super) fn text(
+    plan: &Plan,
+    state: Option<&State>,
+    predicted: &Predicted,
+    color: bool,
+) -> String {
     let line = |(stage, past_return, step): (&Stage, bool, &dyn Step)| PlanLine {
         id: step.id().to_owned(),
         title: step.title(),
@@ -82,23 +94,24 @@ pub(super) fn text(plan: &Plan, state: Option<&State>, color: bool) -> String {
             Segment::Cutover => render::Segment::Cutover,
             Segment::Settle => render::Segment::Settle,
         },
-        predicted: None,
+        predicted: predicted.time(step.id()),
         past_return,
         done: state.is_some_and(|state| state.is_behind(step.id())),
     };
-    let lines: Vec<PlanLine> = steps(plan).into_iter().map(line).collect();
+    let lines: Vec<PlanLine> = ordered(plan).into_iter().map(line).collect();
     render::plan(&lines, color)
 }
 
 /// The plan for programs. Documented in docs/events.md.
-fn json(plan: &Plan, state: Option<&State>) -> Value {
-    let steps = steps(plan).into_iter().enumerate().map(|(index, (stage, past_return, step))| {
+fn json(plan: &Plan, state: Option<&State>, predicted: &Predicted) -> Value {
+    let steps = ordered(plan).into_iter().enumerate().map(|(index, (stage, past_return, step))| {
         json!({
             "number": index + 1,
             "step": step.id(),
             "title": step.title(),
             "segment": stage.segment.to_string(),
             "past_no_return": past_return,
+            "predicted_millis": predicted.time(step.id()).map(millis),
             "done": state.is_some_and(|state| state.is_behind(step.id())),
         })
     });
@@ -111,7 +124,7 @@ fn json(plan: &Plan, state: Option<&State>) -> Value {
 }
 
 /// Every step with its stage, and whether it lies past the point of no return.
-fn steps(plan: &Plan) -> Vec<(&Stage, bool, &dyn Step)> {
+fn ordered(plan: &Plan) -> Vec<(&Stage, bool, &dyn Step)> {
     let mut past_return = false;
     let mut steps = Vec::new();
     for stage in &plan.stages {
@@ -119,4 +132,8 @@ fn steps(plan: &Plan) -> Vec<(&Stage, bool, &dyn Step)> {
         steps.extend(stage.steps.iter().map(|step| (stage, past_return, step.as_ref())));
     }
     steps
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -54,8 +54,8 @@ pub async fn copy(
     let jobs = if options.jobs == 0 { cores } else { options.jobs };
     let tuning = Tuning::measure(target, prepared.version(), cores, jobs).await;
     let start = Instant::now();
-    // One session, which has nothing else to do: it takes as much as two.
-    let (compression, link) = options.compression.fitted(target, 2).await;
+    // Two programs that take turns with a pipe between them: packing does not slow that down.
+    let (compression, link) = options.compression.fitted(target, 4).await;
     copied.link = link;
     let sections = ["pre-data", "data"];
     let (bytes, warnings) = programs.pour(&sections, &[], &compression, monitor).await?;

@@ -6,7 +6,6 @@
 
 mod install;
 pub mod serve;
-mod throughput;
 
 use std::io;
 use std::path::PathBuf;
@@ -20,7 +19,6 @@ use super::command::is_sudo_refusal;
 use super::pipe::{PackedReader, PackedWriter};
 use super::{Address, Command, Ended, Host, HostError, Reader, RunAs, Stream, Writer, run_ok};
 use crate::error::{Advice, Retry};
-pub use throughput::{swallow, throughput};
 
 /// Changes when the two halves would not understand each other any more.
 pub const PROTOCOL: u32 = 3;

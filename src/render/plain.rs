@@ -69,6 +69,7 @@ impl<W: Write + Send> Plain<W> {
         let detail = self.detail;
         let text = match &stamped.event {
             Event::RunStarted { run, verb } => self.started(stamped.at, run, verb),
+            Event::StepPredicted { step, text, .. } => words::predicted(step, text),
             Event::StepStarted { step, title, number, steps } => {
                 format!("step {number}/{steps} {step}: {title}")
             }
@@ -165,6 +166,7 @@ impl<W: Write + Send> Sink for Plain<W> {
             Event::Progress(_)
             | Event::RunStarted { .. }
             | Event::RunFinished { .. }
+            | Event::StepPredicted { .. }
             | Event::StepFinished { .. }
             | Event::DowntimeStarted
             | Event::DowntimeEnded { .. }

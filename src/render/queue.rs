@@ -81,6 +81,7 @@ enum Kind {
 fn kind(event: &Event) -> Kind {
     match event {
         Event::RunStarted { .. }
+        | Event::StepPredicted { .. }
         | Event::StepStarted { .. }
         | Event::StepFinished { .. }
         | Event::DowntimeStarted

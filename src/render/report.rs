@@ -125,6 +125,9 @@ fn step_line(row: &Row) -> String {
         escape(&row.title),
         row.outcome
     );
+    if !row.predicted.is_empty() {
+        let _ = write!(line, " (predicted: {})", row.predicted);
+    }
     if row.bad || row.outcome == "skipped" {
         let _ = write!(line, ": {}", hanging(&row.detail, 27));
     }

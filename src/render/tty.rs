@@ -85,6 +85,9 @@ impl Tty {
                 Some(format!("{title}  {}", paint.dim(&format!("run {}", escape(run)))))
             }
             Event::StepStarted { .. } | Event::Progress(_) => None,
+            Event::StepPredicted { step, text, .. } => {
+                Some(paint.dim(&escape(&words::predicted(step, text))))
+            }
             Event::DowntimeStarted => {
                 Some(format!("{}  downtime started: nobody can post", paint.red("■")))
             }

@@ -7,6 +7,7 @@
 
 mod fold;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -29,6 +30,8 @@ pub struct View {
     /// How many steps the plan has; `steps` holds those that were heard of.
     pub steps_total: usize,
     pub steps: Vec<Step>,
+    /// How long a step, by its id, was expected to take.
+    pub predicted: BTreeMap<String, Duration>,
     /// What is under way and reports figures.
     pub activities: Vec<Activity>,
     pub downtimes: Vec<Downtime>,

@@ -28,6 +28,11 @@ pub fn result(verb: &str, exit: u8) -> &'static str {
     }
 }
 
+/// What is expected of a step.
+pub(super) fn predicted(step: &str, text: &str) -> String {
+    format!("{step} is expected to take {text}")
+}
+
 /// How the run that `view` shows ended with `exit`.
 pub(super) fn ended(view: &View, exit: u8) -> &'static str {
     match exit {

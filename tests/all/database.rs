@@ -10,6 +10,7 @@ mod helped;
 mod kinds;
 mod large_objects;
 mod parallel;
+mod predicted;
 mod refusals;
 mod risks;
 mod verb;

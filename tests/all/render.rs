@@ -84,6 +84,7 @@ fn every_event() -> Vec<Event> {
     let text = || "text".to_owned();
     vec![
         Event::RunStarted { run: "a-run".into(), verb: "migrate".into() },
+        Event::StepPredicted { step: text(), millis: 2, text: text() },
         Event::StepStarted { step: text(), title: text(), number: 1, steps: 2 },
         Event::StepFinished {
             step: text(),

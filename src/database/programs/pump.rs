@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use crate::event::{Event, Monitor, Progress};
-use crate::host::helper::{self, Helper};
+use crate::host::helper::Helper;
 use crate::host::pipe::{PackOptions, pack};
 use crate::host::{Command, Host, Reader, Writer};
 use crate::units::Bytes;
@@ -75,6 +75,15 @@ pub struct Link {
     pub level: Option<i32>,
 }
 
+impl Link {
+    /// The link to `host`, over which `sessions` are to be filled.
+    pub async fn measure(host: &dyn Host, sessions: usize) -> Link {
+        // What cannot be measured is taken for slow.
+        let bytes_a_second = crate::host::throughput(host).await.unwrap_or(0);
+        Link { bytes_a_second, level: fitting_level(bytes_a_second, sessions) }
+    }
+}
+
 impl std::fmt::Display for Link {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.bytes_a_second {
@@ -105,16 +114,14 @@ impl Compression {
         let Compression::Helper { helper, level: Level::Fitting } = self else {
             return (self.clone(), None);
         };
-        // What cannot be measured is taken for slow.
-        let bytes_a_second = helper::throughput(host, helper).await.unwrap_or(0);
-        let level = fitting_level(bytes_a_second, sessions);
-        let compression = match level {
+        let link = Link::measure(host, sessions).await;
+        let compression = match link.level {
             Some(level) => {
                 Compression::Helper { helper: helper.clone(), level: Level::Fixed(level) }
             }
             None => Compression::None,
         };
-        (compression, Some(Link { bytes_a_second, level }))
+        (compression, Some(link))
     }
 
     /// The helper and its level, if it is to unpack.

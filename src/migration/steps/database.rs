@@ -8,14 +8,19 @@ use serde_json::Value;
 use super::Scene;
 use crate::config::{self, DatabaseMode, DatabaseVerify};
 use crate::database::compare;
+use crate::database::predict::{Packing, Prediction, Wanted};
 use crate::database::stream::{self, Compression, Level};
 use crate::database::target::{self, Mark, MarkState};
 use crate::database::{self, DatabaseError, Mode, parallel};
+use crate::migration::facts::Facts;
 use crate::migration::step::{Check, Step, StepError};
 use crate::migration::world::World;
 
 /// Above this gzip gains little and takes long.
 const GZIP_LEVEL: u32 = 4;
+
+/// The step in plan and journal.
+pub const ID: &str = "database";
 
 pub struct Database {
     scene: Scene,
@@ -42,7 +47,7 @@ impl Database {
 #[async_trait]
 impl Step for Database {
     fn id(&self) -> &'static str {
-        "database"
+        ID
     }
 
     fn title(&self) -> String {
@@ -105,6 +110,23 @@ impl Step for Database {
     }
 }
 
+/// How long the copy will take and the comparison after it, as far as can be told now. Nothing is
+/// written for it on either side.
+pub async fn predict(world: &World, facts: &Facts) -> Result<Prediction, DatabaseError> {
+    let config = &world.config.database;
+    let wanted = Wanted {
+        is_parallel: config.mode == DatabaseMode::Parallel,
+        jobs: config.jobs,
+        packing: if is_on_one_machine(world) { Packing::Local } else { Packing::Fitting },
+        compares_content: config.verify == DatabaseVerify::Content,
+    };
+    database::predict(&facts.database, &facts.destination, wanted).await
+}
+
+fn is_on_one_machine(world: &World) -> bool {
+    world.target.side.host.is_none() && world.source.side.host.is_none()
+}
+
 /// How the configuration wants two databases compared.
 pub fn comparing(config: &config::Database) -> compare::Options {
     let depth = match config.verify {
@@ -128,7 +150,7 @@ fn mode(config: &config::Database, compression: Compression) -> Mode {
 
 /// zstd where our helper can unpack it; nothing to be installed otherwise.
 async fn compression(world: &World) -> Compression {
-    if world.target.side.host.is_none() && world.source.side.host.is_none() {
+    if is_on_one_machine(world) {
         return Compression::None;
     }
     match world.target.helper().await {

@@ -191,11 +191,23 @@ fn steps(page: &mut String, story: &Story) {
             class(row),
             row.outcome,
             escaped(&row.began),
-            escaped(&row.took)
+            took(row)
         );
     }
     body.push_str("</tbody>\n</table>\n");
     section(page, "Steps", &body);
+}
+
+/// What it took, and what had been expected.
+fn took(row: &Row) -> String {
+    match row.predicted.is_empty() {
+        true => escaped(&row.took),
+        false => format!(
+            "{}<br><span class=\"predicted\">predicted: {}</span>",
+            escaped(&row.took),
+            escaped(&row.predicted)
+        ),
+    }
 }
 
 fn why(row: &Row) -> String {

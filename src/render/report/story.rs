@@ -50,6 +50,8 @@ pub(super) struct Row {
     pub bad: bool,
     pub began: String,
     pub took: String,
+    /// How long it was expected to take; empty where nothing was.
+    pub predicted: String,
     /// For the timeline: from when to when, and as what.
     pub bars: Vec<Bar>,
 }
@@ -66,7 +68,11 @@ impl Story {
         let view = View::of(events);
         let now = view.latest.unwrap_or_default();
         let clock = Clock::of(&view, now, &meta.zone);
-        let rows: Vec<Row> = view.steps.iter().map(|step| row(step, now, &clock)).collect();
+        let rows: Vec<Row> = view
+            .steps
+            .iter()
+            .map(|step| Row { predicted: predicted(&view, step), ..row(step, now, &clock) })
+            .collect();
         let bad = rows.iter().filter(|row| row.bad);
         let failures = bad.map(|row| (row.title.clone(), row.detail.clone())).collect();
         let next = next_steps(&view);
@@ -189,8 +195,14 @@ fn row(step: &Step, now: Timestamp, clock: &Clock) -> Row {
         bad,
         began: clock.tell(step.began),
         took,
+        predicted: String::new(),
         bars,
     }
+}
+
+/// What was expected of a step, to be held against what it took.
+fn predicted(view: &View, step: &Step) -> String {
+    view.predicted.get(&step.id).map(|time| duration(*time)).unwrap_or_default()
 }
 
 fn join(first: &str, second: &str) -> String {

@@ -69,6 +69,18 @@ fn the_text_of_a_move() {
 }
 
 #[test]
+fn what_was_expected_stands_beside_what_it_took() {
+    let mut events = a_move();
+    let words = "about 20 s: files 20 s".to_owned();
+    let expected = Event::StepPredicted { step: "media".into(), millis: 20_000, text: words };
+    events.splice(2..2, story([(0.6, expected)]));
+    let told = text(&meta(), &events);
+    assert!(told.contains("25.0 s  Copy the media: done (predicted: 20.0 s)"), "{told}");
+    assert!(html(&meta(), &events).contains("predicted: 20.0 s"));
+    assert_eq!(told.matches("predicted").count(), 1, "nothing is said of the others");
+}
+
+#[test]
 fn the_text_of_an_unwound_move() {
     let meta = Meta { skipped_lines: 2, ..meta() };
     insta::assert_snapshot!(text(&meta, &an_unwound_move()), @"

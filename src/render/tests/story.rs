@@ -137,6 +137,11 @@ pub fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::DowntimeStarted),
         any::<u64>().prop_map(|millis| Event::DowntimeEnded { millis }),
         Just(Event::PointOfNoReturn),
+        (step(), any::<u64>()).prop_map(|(step, millis)| Event::StepPredicted {
+            step,
+            millis,
+            text: "about".into()
+        }),
         any::<String>().prop_map(|text| Event::Note { text }),
         any::<String>().prop_map(|text| Event::Problem {
             subject: text.clone(),

@@ -30,6 +30,9 @@ impl View {
                 self.steps_total = *steps;
                 self.start_step(at, step, title, *number);
             }
+            Event::StepPredicted { step, millis, .. } => {
+                self.predicted.insert(step.clone(), Duration::from_millis(*millis));
+            }
             Event::StepFinished { step, outcome, millis } => {
                 self.finish_step(at, step, outcome, Duration::from_millis(*millis));
             }

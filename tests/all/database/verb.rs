@@ -110,6 +110,7 @@ fn a_dry_run_changes_nothing() {
     let setting = Setting::start();
     let output = setting.db(&["-n"], &setting.source(), &setting.target());
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("the copy would take about "), "{}", said(&output));
     let databases = "SELECT count(*) FROM pg_database WHERE datname = 'mastodon_production'";
     assert_eq!(setting.pair.target.sql("postgres", databases), "0");
 }

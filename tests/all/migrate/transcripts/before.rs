@@ -30,7 +30,7 @@ fn before_the_move() {
     [exit 2]
     ");
     assert_snapshot!(reader.read(&["check"]), @"
-    17 in order
+    18 in order
       ✓ source  … MACHINE
       ✓ target  … MACHINE
       ✓ clocks                        they agree
@@ -48,6 +48,7 @@ fn before_the_move() {
       ✓ disk on the target            SIZE free on MOUNT
       ✓ nginx on the source           OLD/site.conf
       ✓ nginx on the target           NEW/site.conf
+      ✓ expected time                 the step `database` takes about T: rows T, indexes T, foreign keys T, comparison T
 
     Nothing stands in the way of a move: `transhume plan` shows its steps.
     [exit 0]
@@ -71,6 +72,7 @@ fn before_the_move() {
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"disk on the target","text":"SIZE free on MOUNT"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"nginx on the source","text":"OLD/site.conf"}
     {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"nginx on the target","text":"NEW/site.conf"}
+    {"at":"AT","event":"finding","level":"ok","remedy":null,"subject":"expected time","text":"the step `database` takes about T: rows T, indexes T, foreign keys T, comparison T"}
     [exit 0]
     "#);
     assert_snapshot!(reader.read(&["plan"]), @"
@@ -84,7 +86,7 @@ fn before_the_move() {
        5  quiet        Let Sidekiq finish its jobs and take no more
        6  fence        Stop the old Mastodon and keep it from starting again
        7  media-final  Copy what changed in the media since
-       8  database     Copy the database and compare it
+       8  database     Copy the database and compare it                            about T
        9  redis        Copy Redis: queued jobs, feeds, counters
       10  env          Write .env.production on the new server
       11  dark-probe   Try the new web process in the dark
@@ -102,7 +104,7 @@ fn before_the_move() {
     [exit 0]
     ");
     assert_snapshot!(reader.read(&["--json", "plan"]), @r#"
-    {"digest":"DIGEST","job":"this server:OLD/home/mastodon/live → 127.0.0.1:NEW/home/mastodon/live","run":null,"steps":[{"done":false,"number":1,"past_no_return":false,"segment":"prepare","step":"lock","title":"Lock both servers against a second move"},{"done":false,"number":2,"past_no_return":false,"segment":"prepare","step":"files","title":"Copy configuration files to the new server"},{"done":false,"number":3,"past_no_return":false,"segment":"prepare","step":"media","title":"Copy the media while the old server is live"},{"done":false,"number":4,"past_no_return":false,"segment":"cutover","step":"maintenance","title":"Answer 503 with Retry-After on the old server"},{"done":false,"number":5,"past_no_return":false,"segment":"cutover","step":"quiet","title":"Let Sidekiq finish its jobs and take no more"},{"done":false,"number":6,"past_no_return":false,"segment":"cutover","step":"fence","title":"Stop the old Mastodon and keep it from starting again"},{"done":false,"number":7,"past_no_return":false,"segment":"cutover","step":"media-final","title":"Copy what changed in the media since"},{"done":false,"number":8,"past_no_return":false,"segment":"cutover","step":"database","title":"Copy the database and compare it"},{"done":false,"number":9,"past_no_return":false,"segment":"cutover","step":"redis","title":"Copy Redis: queued jobs, feeds, counters"},{"done":false,"number":10,"past_no_return":false,"segment":"cutover","step":"env","title":"Write .env.production on the new server"},{"done":false,"number":11,"past_no_return":false,"segment":"cutover","step":"dark-probe","title":"Try the new web process in the dark"},{"done":false,"number":12,"past_no_return":true,"segment":"cutover","step":"adopt","title":"Hand database and Redis of the new server over to Mastodon"},{"done":false,"number":13,"past_no_return":true,"segment":"cutover","step":"start","title":"Start the new Mastodon"},{"done":false,"number":14,"past_no_return":true,"segment":"cutover","step":"prove","title":"Prove the new server through its nginx"},{"done":false,"number":15,"past_no_return":true,"segment":"cutover","step":"proxy","title":"Pass requests on from the old server to the new one"},{"done":false,"number":16,"past_no_return":true,"segment":"settle","step":"feeds","title":"Build home feeds"},{"done":false,"number":17,"past_no_return":true,"segment":"settle","step":"search","title":"Fill the search index"},{"done":false,"number":18,"past_no_return":true,"segment":"settle","step":"media-check","title":"Look at all media on both sides once more"},{"done":false,"number":19,"past_no_return":true,"segment":"settle","step":"unlock","title":"Release the lock on both servers"}]}
+    {"digest":"DIGEST","job":"this server:OLD/home/mastodon/live → 127.0.0.1:NEW/home/mastodon/live","run":null,"steps":[{"done":false,"number":1,"past_no_return":false,"predicted_millis":null,"segment":"prepare","step":"lock","title":"Lock both servers against a second move"},{"done":false,"number":2,"past_no_return":false,"predicted_millis":null,"segment":"prepare","step":"files","title":"Copy configuration files to the new server"},{"done":false,"number":3,"past_no_return":false,"predicted_millis":null,"segment":"prepare","step":"media","title":"Copy the media while the old server is live"},{"done":false,"number":4,"past_no_return":false,"predicted_millis":null,"segment":"cutover","step":"maintenance","title":"Answer 503 with Retry-After on the old server"},{"done":false,"number":5,"past_no_return":false,"predicted_millis":null,"segment":"cutover","step":"quiet","title":"Let Sidekiq finish its jobs and take no more"},{"done":false,"number":6,"past_no_return":false,"predicted_millis":null,"segment":"cutover","step":"fence","title":"Stop the old Mastodon and keep it from starting again"},{"done":false,"number":7,"past_no_return":false,"predicted_millis":null,"segment":"cutover","step":"media-final","title":"Copy what changed in the media since"},{"done":false,"number":8,"past_no_return":false,"predicted_millis":"MILLIS","segment":"cutover","step":"database","title":"Copy the database and compare it"},{"done":false,"number":9,"past_no_return":false,"predicted_millis":null,"segment":"cutover","step":"redis","title":"Copy Redis: queued jobs, feeds, counters"},{"done":false,"number":10,"past_no_return":false,"predicted_millis":null,"segment":"cutover","step":"env","title":"Write .env.production on the new server"},{"done":false,"number":11,"past_no_return":false,"predicted_millis":null,"segment":"cutover","step":"dark-probe","title":"Try the new web process in the dark"},{"done":false,"number":12,"past_no_return":true,"predicted_millis":null,"segment":"cutover","step":"adopt","title":"Hand database and Redis of the new server over to Mastodon"},{"done":false,"number":13,"past_no_return":true,"predicted_millis":null,"segment":"cutover","step":"start","title":"Start the new Mastodon"},{"done":false,"number":14,"past_no_return":true,"predicted_millis":null,"segment":"cutover","step":"prove","title":"Prove the new server through its nginx"},{"done":false,"number":15,"past_no_return":true,"predicted_millis":null,"segment":"cutover","step":"proxy","title":"Pass requests on from the old server to the new one"},{"done":false,"number":16,"past_no_return":true,"predicted_millis":null,"segment":"settle","step":"feeds","title":"Build home feeds"},{"done":false,"number":17,"past_no_return":true,"predicted_millis":null,"segment":"settle","step":"search","title":"Fill the search index"},{"done":false,"number":18,"past_no_return":true,"predicted_millis":null,"segment":"settle","step":"media-check","title":"Look at all media on both sides once more"},{"done":false,"number":19,"past_no_return":true,"predicted_millis":null,"segment":"settle","step":"unlock","title":"Release the lock on both servers"}]}
     [exit 0]
     "#);
     assert_snapshot!(reader.read(&["verify"]), @"
@@ -147,6 +149,7 @@ fn before_the_move() {
     ");
     assert_snapshot!(reader.read(&["migrate", "--yes", "--until", "nonsense"]), @"
     ! yyyy-mm-dd hh:mm:ss  migrate started, run RUN, times in UTC
+    ! yyyy-mm-dd hh:mm:ss  database is expected to take about T: rows T, indexes T, foreign keys T, comparison T
     ! yyyy-mm-dd hh:mm:ss  The report: DIR/state/report-RUN.html
     ! yyyy-mm-dd hh:mm:ss  migrate ended after T: wrong arguments or configuration; nothing was changed
     ! transhume: there is no step called nonsense
@@ -159,7 +162,7 @@ fn before_the_move() {
     config["target"]["env"].as_table_mut().unwrap().insert("REDIS_PORT".into(), "1".into());
     reader.sandbox.write_config(&config);
     assert_snapshot!(reader.read(&["check"]), @"
-    16 in order
+    17 in order
       ✓ source  … MACHINE
       ✓ target  … MACHINE
       ✓ clocks                        they agree
@@ -176,6 +179,7 @@ fn before_the_move() {
       ✓ disk on the target            SIZE free on MOUNT
       ✓ nginx on the source           OLD/site.conf
       ✓ nginx on the target           NEW/site.conf
+      ✓ expected time                 the step `database` takes about T: rows T, indexes T, foreign keys T, comparison T
 
     1 warning
       ! deleted media                 what is deleted on the source between two passes stays on the target

@@ -12,6 +12,7 @@ fn a_move_that_is_stopped_and_undone() {
     let reader = Reader::start();
     assert_snapshot!(reader.read(&["migrate", "--yes", "--until", "media"]), @"
     ! yyyy-mm-dd hh:mm:ss  migrate started, run RUN, times in UTC
+    ! yyyy-mm-dd hh:mm:ss  database is expected to take about T: rows T, indexes T, foreign keys T, comparison T
     ! yyyy-mm-dd hh:mm:ss  step 1/19 lock: Lock both servers against a second move
     ! yyyy-mm-dd hh:mm:ss  step 1/19 lock done after T: both servers name this move
     ! yyyy-mm-dd hh:mm:ss  step 2/19 files: Copy configuration files to the new server
@@ -236,7 +237,7 @@ fn a_move_that_is_stopped_and_undone() {
         5  hh:mm:ss           T  Let Sidekiq finish its jobs and take no more: undone
         6  hh:mm:ss           T  Stop the old Mastodon and keep it from starting again: undone
         7  hh:mm:ss           T  Copy what changed in the media since: undone
-        8  hh:mm:ss           T  Copy the database and compare it: undone
+        8  hh:mm:ss           T  Copy the database and compare it: undone (predicted: T)
         9  hh:mm:ss           T  Copy Redis: queued jobs, feeds, counters: undone
        10  hh:mm:ss           T  Write .env.production on the new server: undone
        11  hh:mm:ss           T  Try the new web process in the dark: undone

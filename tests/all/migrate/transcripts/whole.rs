@@ -9,6 +9,7 @@ fn a_whole_move() {
     let reader = Reader::start();
     assert_snapshot!(reader.read(&["migrate", "--yes"]), @"
     ! yyyy-mm-dd hh:mm:ss  migrate started, run RUN, times in UTC
+    ! yyyy-mm-dd hh:mm:ss  database is expected to take about T: rows T, indexes T, foreign keys T, comparison T
     ! yyyy-mm-dd hh:mm:ss  step 1/19 lock: Lock both servers against a second move
     ! yyyy-mm-dd hh:mm:ss  step 1/19 lock done after T: both servers name this move
     ! yyyy-mm-dd hh:mm:ss  step 2/19 files: Copy configuration files to the new server
@@ -114,7 +115,7 @@ fn a_whole_move() {
         5  hh:mm:ss           T  Let Sidekiq finish its jobs and take no more: done
         6  hh:mm:ss           T  Stop the old Mastodon and keep it from starting again: done
         7  hh:mm:ss           T  Copy what changed in the media since: done
-        8  hh:mm:ss           T  Copy the database and compare it: done
+        8  hh:mm:ss           T  Copy the database and compare it: done (predicted: T)
         9  hh:mm:ss           T  Copy Redis: queued jobs, feeds, counters: done
        10  hh:mm:ss           T  Write .env.production on the new server: done
        11  hh:mm:ss           T  Try the new web process in the dark: done

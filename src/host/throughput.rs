@@ -1,31 +1,31 @@
-//! How fast a link takes bytes: a few pieces, each twice as large as the one before, sent to the
-//! helper, which answers each with a byte.
+//! How fast a link takes bytes: a few pieces, each twice as large as the one before, sent to a
+//! shell that swallows each and answers it with a line. Nothing of ours has to be over there.
 
 use std::time::{Duration, Instant};
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::Helper;
-use crate::host::{Host, HostError};
+use super::{Command, Host, HostError};
 
 /// Small enough to say something soon, whatever the link.
 const PIECE_BYTES_MIN: usize = 128 << 10;
 const PIECE_BYTES_MAX: usize = 4 << 20;
 /// No further piece is sent after this.
 const TIME_MAX: Duration = Duration::from_millis(150);
-const ANSWER: u8 = b'+';
+/// Takes pieces: the length on a line, then so many bytes.
+const SWALLOW: &str = r#"while read -r count; do head -c "$count" >/dev/null; echo; done"#;
 
-/// Bytes a second that one SSH connection to `host` takes now; less than what is true where a
-/// connection needs long to get up to speed. Takes a fraction of a second.
-pub async fn throughput(host: &dyn Host, helper: &Helper) -> Result<u64, HostError> {
-    let command = helper.command(["swallow"]);
-    let lost = |_| HostError::Lost { host: host.name().to_owned(), command: command.to_string() };
+/// Bytes a second that one connection to `host` takes now; less than what is true where it needs
+/// long to get up to speed. Takes a fraction of a second.
+pub async fn throughput(host: &dyn Host) -> Result<u64, HostError> {
+    let command = Command::script(SWALLOW, &[]);
+    let lost = |_| HostError::Lost { host: host.name().to_owned(), command: "swallow".into() };
     let (mut writer, mut reader, ending) = host.spawn(&command).await?.split();
     // What can be compressed says nothing; where there is no randomness it has to do.
     let mut piece = vec![0; PIECE_BYTES_MAX];
     let _ = getrandom(&mut piece, GetRandomFlags::empty());
-    // Until the helper runs, and this is how long an answer takes by itself.
+    // Until the shell runs, and this is how long an answer takes by itself.
     ask(&mut writer, &mut reader, &[]).await.map_err(lost)?;
     let latency = ask(&mut writer, &mut reader, &[]).await.map_err(lost)?;
     let (start, mut bytes, mut rate) = (Instant::now(), PIECE_BYTES_MIN, 0);
@@ -48,45 +48,36 @@ async fn ask(
     piece: &[u8],
 ) -> std::io::Result<Duration> {
     let start = Instant::now();
-    // It fits: no piece is larger than a constant.
-    writer.write_all(&(piece.len() as u32).to_le_bytes()).await?;
+    writer.write_all(format!("{}\n", piece.len()).as_bytes()).await?;
     writer.write_all(piece).await?;
     writer.flush().await?;
     reader.read_u8().await?;
     Ok(start.elapsed())
 }
 
-/// The other side of it: swallows pieces until the input ends.
-pub async fn swallow(
-    mut input: impl AsyncRead + Unpin,
-    mut output: impl AsyncWrite + Unpin,
-) -> std::io::Result<()> {
-    while let Ok(length) = input.read_u32_le().await {
-        let mut piece = (&mut input).take(u64::from(length));
-        tokio::io::copy(&mut piece, &mut tokio::io::sink()).await?;
-        output.write_all(&[ANSWER]).await?;
-        output.flush().await?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::local::Local;
 
     #[tokio::test]
     async fn each_piece_is_answered_once_and_the_end_ends_it() {
-        let (near, far) = tokio::io::duplex(1000);
-        let (far_in, far_out) = tokio::io::split(far);
-        let swallowing = tokio::spawn(swallow(far_in, far_out));
-        let (mut reader, mut writer) = tokio::io::split(near);
+        let command = Command::script(SWALLOW, &[]);
+        let spawned = Local::new().spawn(&command).await.unwrap();
+        let (mut writer, mut reader, ending) = spawned.split();
+        // Bytes that would mean something to a shell that took too few.
         for length in [0, 1, 100_000] {
-            ask(&mut writer, &mut reader, &vec![7; length]).await.unwrap();
+            ask(&mut writer, &mut reader, &vec![b'\n'; length]).await.unwrap();
         }
-        writer.shutdown().await.unwrap();
+        drop(writer);
         let mut rest = Vec::new();
         reader.read_to_end(&mut rest).await.unwrap();
         assert!(rest.is_empty());
-        swallowing.await.unwrap().unwrap();
+        assert_eq!(ending.await.unwrap().exit, crate::host::Exit::Code(0));
+    }
+
+    #[tokio::test]
+    async fn a_machine_takes_something() {
+        assert_ne!(throughput(&Local::new()).await.unwrap(), 0);
     }
 }
