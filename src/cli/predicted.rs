@@ -8,9 +8,12 @@ use crate::migration::facts::Facts;
 use crate::migration::steps::database;
 use crate::migration::world::World;
 
-/// How long steps will take, with what that consists of; or why it cannot be told.
+/// How long steps will take, by their ids.
 #[derive(Default)]
-pub(super) struct Predicted(Vec<(&'static str, Result<(Duration, String), String>)>);
+pub(super) struct Predicted(Vec<(&'static str, Told)>);
+
+/// A time, with what it consists of; or why it cannot be told.
+type Told = Result<(Duration, String), String>;
 
 impl Predicted {
     /// Measures what can be told beforehand.

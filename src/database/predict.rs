@@ -26,6 +26,8 @@ const SAMPLE_BYTES_MIN: u64 = 1 << 20;
 const PACKED_BYTES: usize = 4 << 20;
 /// Bytes of tables a second, where no sample can be taken.
 const READ_DEFAULT: f64 = 100e6;
+/// How often the target sorts.
+const TRIES: usize = 3;
 /// A busy or slow source is not asked for longer.
 const SAMPLE_WAIT: &str = "5s";
 
@@ -208,6 +210,10 @@ async fn core(destination: &Destination) -> Result<f64, DatabaseError> {
     let sql = "SELECT extract(epoch FROM clock_timestamp() - statement_timestamp())::float8
                FROM (SELECT count(*) FROM (SELECT md5(i::text) COLLATE \"C\" AS x
                      FROM generate_series(1, 60000) i ORDER BY 1 OFFSET 0) s) c";
-    let secs: f64 = session.slow_value(action, sql).await?;
-    Ok(REFERENCE.as_secs_f64() / secs.max(1e-3))
+    let mut fastest = f64::INFINITY;
+    // What else runs there takes from one more than from another.
+    for _ in 0..TRIES {
+        fastest = session.slow_value::<f64>(action, sql).await?.min(fastest);
+    }
+    Ok(REFERENCE.as_secs_f64() / fastest.max(1e-3))
 }

@@ -59,7 +59,7 @@ const WRITE_BINARY: f64 = 7.0e-9;
 const INDEX: f64 = 50.0e-9;
 const KEY_ROW: f64 = 0.2e-6;
 /// Hashing rows and the text of them.
-const HASH: f64 = 4.0e-9;
+const HASH: f64 = 6.0e-9;
 const COUNT: f64 = 0.5e-9;
 /// Logins, definitions, and what else does not depend on size.
 const START: Duration = Duration::from_secs(2);
