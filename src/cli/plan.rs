@@ -1,7 +1,6 @@
 //! `transhume plan`: what `migrate` would do. Changes nothing, and may be asked while it runs.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -16,7 +15,7 @@ use crate::units::counted;
 
 use super::display::Display;
 use super::outcome::say;
-use super::predicted::Predicted;
+use super::predicted::{Predicted, millis};
 use super::{Common, Exit, Failure, check, migrate, setup};
 
 /// Print the steps of the move and change nothing.
@@ -132,8 +131,4 @@ fn ordered(plan: &Plan) -> Vec<(&Stage, bool, &dyn Step)> {
         steps.extend(stage.steps.iter().map(|step| (stage, past_return, step.as_ref())));
     }
     steps
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

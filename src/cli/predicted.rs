@@ -29,7 +29,7 @@ impl Predicted {
             monitor.emit(match told {
                 Ok((time, text)) => Event::StepPredicted {
                     step: (*step).to_owned(),
-                    millis: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+                    millis: millis(*time),
                     text: text.clone(),
                 },
                 Err(error) => Event::Note {
@@ -52,4 +52,9 @@ impl Predicted {
         let (_, told) = self.0.iter().find(|(name, _)| *name == step)?;
         told.as_ref().ok().map(|(time, _)| *time)
     }
+}
+
+/// For programs.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,8 +8,8 @@
 //! own order. A lost link costs the parts that were under way, as long as the snapshot is held.
 
 mod build;
-mod constraints;
 pub mod contents;
+mod foreign_keys;
 mod inventory;
 mod recover;
 mod rows;

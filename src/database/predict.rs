@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::inspect::ours;
-use super::programs::{Link, cores};
+use super::programs::{Link, PIPE_SESSIONS, cores};
 use super::quote::qualified;
 use super::session::Access;
 use super::target::Destination;
@@ -70,7 +70,7 @@ pub async fn predict(
     let link = match wanted.packing {
         Packing::Local => None,
         Packing::None | Packing::Level(_) | Packing::Fitting => {
-            Some(Link::measure(host, if wanted.is_parallel { jobs } else { 4 }).await)
+            Some(Link::measure(host, if wanted.is_parallel { jobs } else { PIPE_SESSIONS }).await)
         }
     };
     let level = match wanted.packing {

@@ -22,7 +22,7 @@ use super::tools::{self, Credentials, Tool};
 use super::tuning::Tuning;
 use super::{DatabaseError, Server, Snapshot, Version};
 
-pub use pump::{Compression, Level, Link};
+pub use pump::{Compression, Level, Link, PIPE_SESSIONS};
 
 /// What the post-data archive may take: definitions only, so this is far more than any has.
 const POST_DATA_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -11,7 +11,7 @@ use crate::event::Monitor;
 
 use super::analyze::{self, Tables};
 use super::copied::millis;
-use super::programs::{self, Programs};
+use super::programs::{self, PIPE_SESSIONS, Programs};
 use super::target::{Destination, Prepared};
 use super::tuning::Tuning;
 use super::{DatabaseError, Server};
@@ -54,8 +54,7 @@ pub async fn copy(
     let jobs = if options.jobs == 0 { cores } else { options.jobs };
     let tuning = Tuning::measure(target, prepared.version(), cores, jobs).await;
     let start = Instant::now();
-    // Two programs that take turns with a pipe between them: packing does not slow that down.
-    let (compression, link) = options.compression.fitted(target, 4).await;
+    let (compression, link) = options.compression.fitted(target, PIPE_SESSIONS).await;
     copied.link = link;
     let sections = ["pre-data", "data"];
     let (bytes, warnings) = programs.pour(&sections, &[], &compression, monitor).await?;

@@ -17,7 +17,7 @@ use super::schedule::{Next, Part, Schedule, Size, Task};
 use super::seat::{Reader, Writer};
 use super::sequences;
 use super::told::Told;
-use super::{DURABLE, Job, constraints};
+use super::{DURABLE, Job, foreign_keys};
 
 /// The first major version that reads a range of pages without reading all of them.
 const READS_PAGES: u32 = 14;
@@ -81,13 +81,13 @@ impl<'a> Work<'a> {
 
     /// Makes the foreign keys, which hold for new rows from then on.
     pub async fn add_foreign_keys(&self) -> Result<(), DatabaseError> {
-        constraints::add(&self.inventory.foreign_keys, &mut self.builder()).await
+        foreign_keys::add(&self.inventory.foreign_keys, &mut self.builder()).await
     }
 
     /// Checks them for the rows that are there.
     pub async fn validate_foreign_keys(&self) -> Result<(), DatabaseError> {
         let builders = (0..self.jobs).map(|_| self.builder()).collect();
-        constraints::validate(&self.inventory.foreign_keys, builders).await
+        foreign_keys::validate(&self.inventory.foreign_keys, builders).await
     }
 
     /// One worker that copies.

@@ -63,6 +63,9 @@ impl Level {
 /// be built beside it. A link that takes as much of all of them is not what they wait for:
 /// compressing would only take time from the processors.
 const SESSION_TAKES: u64 = 50_000_000;
+/// As how many sessions the pipe of mode `stream` counts: its programs take turns, and packing
+/// between them does not slow that down.
+pub const PIPE_SESSIONS: usize = 4;
 /// From here on the fastest level is enough.
 const FASTEST_FROM: u64 = 50_000_000;
 
