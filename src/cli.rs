@@ -126,9 +126,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return outcome::report(&Failure::from_io("start the runtime", error)),
     };
-    match runtime.block_on(dispatch(arguments)) {
-        Ok(exit) => exit.into(),
-        Err(failure) => outcome::report(&failure),
+    // On a thread of the runtime: from this one every step between two tasks would wake another.
+    match runtime.block_on(runtime.spawn(dispatch(arguments))) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => outcome::report(&failure),
+        // Nobody cancels it while the runtime is there: it panicked.
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     }
 }
 

@@ -48,7 +48,11 @@ enum Work {
     },
 }
 
+/// As large as a pipe may be made without special rights.
+const PIPE_BYTES: usize = 1 << 20;
+
 pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    widen_pipes();
     let code = match arguments.work {
         Work::Hello => {
             let line = serve::hello().map_err(|error| Failure::from_io("read itself", error))?;
@@ -87,6 +91,13 @@ pub(super) async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // The exit code is the program's, and the thread that reads standard input would keep us.
     let _ = std::io::stdout().flush();
     std::process::exit(i32::from(code))
+}
+
+/// sshd takes whatever comes over the wire, and what it cannot pass on yet it copies about with every
+/// packet; so there is room for it here. What is no pipe, or one too many, stays as it is.
+fn widen_pipes() {
+    let _ = rustix::pipe::fcntl_setpipe_size(std::io::stdin(), PIPE_BYTES);
+    let _ = rustix::pipe::fcntl_setpipe_size(std::io::stdout(), PIPE_BYTES);
 }
 
 /// Blocks: nothing else happens in this process. The descriptors themselves, because the standard

@@ -20,7 +20,9 @@ mod link;
 mod login;
 mod pattern;
 pub mod prompt;
+mod quick;
 pub mod route;
+
 mod session;
 mod settings;
 mod shells;

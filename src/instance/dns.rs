@@ -115,26 +115,30 @@ async fn survey_one(name: &str, servers: &Servers) -> Vec<Answer> {
         Ok(_) => ask::authoritative(&resolvers, target, servers.authoritative_port).await,
         Err(ask::Silence) => Ok(Vec::new()),
     };
-    let mut asked: Vec<(Role, SocketAddr, String, &str)> = holders
+    let mut asked: Vec<(Role, SocketAddr, String, String)> = holders
         .unwrap_or_default()
         .into_iter()
         .take(AUTHORITATIVE_MAX)
         .map(|(host, server)| {
-            (Role::Authoritative, server, format!("{host} ({})", server.ip()), target)
+            let label = format!("{host} ({})", server.ip());
+            (Role::Authoritative, server, label, target.to_owned())
         })
         .collect();
-    let canonical = canonical.as_ref().ok().cloned().flatten();
     asked.extend(
-        servers.resolvers.iter().map(|(role, server)| (*role, *server, shown(*server), name)),
+        servers
+            .resolvers
+            .iter()
+            .map(|(role, server)| (*role, *server, shown(*server), name.to_owned())),
     );
+    let canonical = canonical.ok().flatten();
     futures_util::stream::iter(asked)
         .map(|(role, server, label, asked_name)| {
             let canonical = canonical.clone();
             async move {
                 let recursive = role != Role::Authoritative;
                 let (a, aaaa) = tokio::join!(
-                    ask::addresses(server, asked_name, ask::Family::V4, recursive),
-                    ask::addresses(server, asked_name, ask::Family::V6, recursive)
+                    ask::addresses(server, &asked_name, ask::Family::V4, recursive),
+                    ask::addresses(server, &asked_name, ask::Family::V6, recursive)
                 );
                 Answer { name: name.to_owned(), canonical, role, server: label, a, aaaa }
             }

@@ -5,6 +5,7 @@ mod ahead;
 pub(crate) mod client;
 mod frames;
 mod server;
+mod sink;
 pub(crate) mod stream;
 
 pub use server::{serve, serve_confined};

@@ -7,12 +7,15 @@ use std::io::{self, Read, Seek, SeekFrom};
 
 use blake3::hazmat::HasherExt;
 use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 use tokio::sync::mpsc::{self, error::SendError};
 
 use super::delta::{self, Basis, Diffed};
 use super::failure::failure;
 use super::gentle::{self, Gentle};
 use super::root::{Dirs, Root, Stat, StatKind, stat_open};
+use super::session::Bunch;
 use super::session::local::Tree;
 use super::throttle::Throttle;
 use crate::wire::message::{
@@ -23,41 +26,60 @@ use crate::wire::tree::{Digest, Failure, FailureKind};
 
 /// What is read between two looks at the pace.
 const STRETCH_BYTES: u64 = 1 << 20;
+/// Pieces are handed on together up to so much: waking whoever takes them costs more than a small
+/// file does.
+const BUNCH_BYTES: u64 = 128 << 10;
 
 /// Serves jobs until no more come or nobody takes the pieces.
-pub(crate) fn run(tree: &Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Piece>) {
+pub(crate) fn run(tree: &Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Bunch>) {
     if tree.gentle.is_some() {
         gentle::yield_to_others();
     }
-    let pieces = Out { pieces, gentle: tree.gentle.clone() };
+    let gentle = tree.gentle.clone();
+    let mut pieces = Out { pieces, bunch: Vec::new(), bytes: 0, gentle };
     let mut dirs = Dirs::new(tree.root.clone());
     while let Some(job) = jobs.blocking_recv() {
         let ticket = job.ticket;
-        let done = match read(&mut dirs, tree.manner, job, &pieces) {
+        let done = match read(&mut dirs, tree.manner, job, &mut pieces) {
             Ok(()) => Ok(()),
-            Err(Stop::Failed(failure)) => pieces.blocking_send(Piece::Failed { ticket, failure }),
+            Err(Stop::Failed(failure)) => pieces.add(Piece::Failed { ticket, failure }),
             Err(Stop::Gone) => return,
         };
-        if done.is_err() {
+        // Whoever takes the pieces waits for what it has asked for, not for a full bunch.
+        let sent = done.and_then(|()| if jobs.is_empty() { pieces.send() } else { Ok(()) });
+        if sent.is_err() {
             return;
         }
     }
 }
 
-/// Where pieces go, at a pace that leaves time for others.
+/// Where pieces go, several at a time and at a pace that leaves time for others.
 struct Out {
-    pieces: mpsc::Sender<Piece>,
+    pieces: mpsc::Sender<Bunch>,
+    bunch: Bunch,
+    bytes: u64,
     gentle: Option<Gentle>,
 }
 
 impl Out {
-    fn blocking_send(&self, piece: Piece) -> Result<(), SendError<Piece>> {
-        self.pass(match &piece {
+    fn add(&mut self, piece: Piece) -> Result<(), SendError<Bunch>> {
+        let bytes = match &piece {
             Piece::Whole { content, .. } | Piece::Chunk(content) => content.len() as u64,
             Piece::Begin { .. } | Piece::End { .. } => 0,
             Piece::Failed { .. } | Piece::Part { .. } => 0,
-        });
-        self.pieces.blocking_send(piece)
+        };
+        self.pass(bytes);
+        self.bytes += bytes;
+        self.bunch.push(piece);
+        if self.bytes >= BUNCH_BYTES { self.send() } else { Ok(()) }
+    }
+
+    fn send(&mut self) -> Result<(), SendError<Bunch>> {
+        self.bytes = 0;
+        match std::mem::take(&mut self.bunch) {
+            bunch if bunch.is_empty() => Ok(()),
+            bunch => self.pieces.blocking_send(bunch),
+        }
     }
 
     /// Leaves time for others before so much is read.
@@ -130,13 +152,13 @@ impl From<Failure> for Stop {
     }
 }
 
-impl<T> From<mpsc::error::SendError<T>> for Stop {
-    fn from(_: mpsc::error::SendError<T>) -> Self {
+impl<T> From<SendError<T>> for Stop {
+    fn from(_: SendError<T>) -> Self {
         Stop::Gone
     }
 }
 
-fn read(dirs: &mut Dirs, manner: Manner, job: Job, pieces: &Out) -> Result<(), Stop> {
+fn read(dirs: &mut Dirs, manner: Manner, job: Job, pieces: &mut Out) -> Result<(), Stop> {
     let Job { ticket, path, signature, part, .. } = job;
     let file = dirs.open_file(&path)?;
     let before = regular(&file)?;
@@ -152,14 +174,14 @@ fn read(dirs: &mut Dirs, manner: Manner, job: Job, pieces: &Out) -> Result<(), S
     if before.size <= WHOLE_BYTES_MAX as u64 {
         let content = read_whole(&file, &before)?;
         let digest = Digest(*blake3::hash(&content).as_bytes());
-        pieces.blocking_send(Piece::Whole { ticket, meta: before.meta, digest, content })?;
+        pieces.add(Piece::Whole { ticket, meta: before.meta, digest, content })?;
         return Ok(());
     }
-    pieces.blocking_send(Piece::Begin { ticket, head })?;
+    pieces.add(Piece::Begin { ticket, head })?;
     let mut hasher = blake3::Hasher::new();
     read_chunks(&mut (&file).take(before.size + 1), &mut hasher, pieces)?;
     unchanged(&file, &before, hasher.count())?;
-    pieces.blocking_send(Piece::End { ticket, digest: finish(&hasher) })?;
+    pieces.add(Piece::End { ticket, digest: finish(&hasher) })?;
     Ok(())
 }
 
@@ -170,11 +192,11 @@ fn read_part(
     file: &File,
     before: &Stat,
     (ticket, index, kept): (u64, u32, Option<&[u8]>),
-    pieces: &Out,
+    pieces: &mut Out,
 ) -> Result<(), Stop> {
     let (at, length) = part_place(index, before.size).ok_or_else(changed)?;
     let Stat { meta, size, inode, changed, .. } = *before;
-    pieces.blocking_send(Piece::Part { ticket, head: PartHead { meta, size, inode, changed } })?;
+    pieces.add(Piece::Part { ticket, head: PartHead { meta, size, inode, changed } })?;
     let begin = |mut file: &File| -> Result<blake3::Hasher, Failure> {
         file.seek(SeekFrom::Start(at)).map_err(|error| failure("read it", error))?;
         let mut hasher = blake3::Hasher::new();
@@ -188,21 +210,21 @@ fn read_part(
         if hasher.count() == length && hasher.finalize_non_root()[..] == *kept {
             unchanged(file, before, before.size)?;
             let digest = Digest(hasher.finalize_non_root());
-            return Ok(pieces.blocking_send(Piece::End { ticket, digest })?);
+            return Ok(pieces.add(Piece::End { ticket, digest })?);
         }
     }
     let mut hasher = begin(file)?;
     read_chunks(&mut file.take(length), &mut hasher, pieces)?;
     unchanged(file, before, before.size - length + hasher.count())?;
     let digest = Digest(hasher.finalize_non_root());
-    pieces.blocking_send(Piece::End { ticket, digest })?;
+    pieces.add(Piece::End { ticket, digest })?;
     Ok(())
 }
 
 fn read_chunks(
     rest: &mut impl Read,
     hasher: &mut blake3::Hasher,
-    pieces: &Out,
+    pieces: &mut Out,
 ) -> Result<(), Stop> {
     loop {
         let mut chunk = vec![0; CHUNK_BYTES_MAX];
@@ -212,15 +234,22 @@ fn read_chunks(
         }
         chunk.truncate(length);
         hasher.update(&chunk);
-        pieces.blocking_send(Piece::Chunk(chunk.into()))?;
+        pieces.add(Piece::Chunk(chunk.into()))?;
     }
 }
 
+/// Room for one byte more than there should be tells a file that grew.
 fn read_whole(file: &File, before: &Stat) -> Result<Bytes, Failure> {
     let mut content = Vec::with_capacity(before.size as usize + 1);
-    file.take(before.size + 1)
-        .read_to_end(&mut content)
-        .map_err(|error| failure("read it", error))?;
+    loop {
+        match rustix::io::read(file, spare_capacity(&mut content)) {
+            Ok(0) => break,
+            // Whether that was all is told by the status.
+            Ok(_) if content.len() as u64 >= before.size => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(failure("read it", error)),
+        }
+    }
     unchanged(file, before, content.len() as u64)?;
     Ok(content.into())
 }
@@ -231,20 +260,20 @@ fn read_delta(
     before: &Stat,
     manner: Manner,
     (ticket, signature): (u64, &[u8]),
-    pieces: &Out,
+    pieces: &mut Out,
 ) -> Result<bool, Stop> {
     // A damaged signature is no reason to fail: the file can still be sent.
     let Ok(mut basis) = Basis::new(signature) else { return Ok(false) };
     basis.in_place = manner.in_place;
     let head = FileHead { meta: before.meta, size: before.size, delta: true };
-    pieces.blocking_send(Piece::Begin { ticket, head })?;
+    pieces.add(Piece::Begin { ticket, head })?;
     let mut hasher = blake3::Hasher::new();
     let mut gone = false;
     let emit = |delta: Vec<u8>| {
         let mut delta = Bytes::from(delta);
         while !delta.is_empty() && !gone {
             let part = delta.split_to(delta.len().min(CHUNK_BYTES_MAX));
-            gone = pieces.blocking_send(Piece::Chunk(part)).is_err();
+            gone = pieces.add(Piece::Chunk(part)).is_err();
         }
         !gone
     };
@@ -263,7 +292,7 @@ fn read_delta(
         Diffed::Unrelated => Ok(false),
         Diffed::Whole { read_bytes } => {
             unchanged(file, before, read_bytes)?;
-            pieces.blocking_send(Piece::End { ticket, digest: finish(&hasher) })?;
+            pieces.add(Piece::End { ticket, digest: finish(&hasher) })?;
             Ok(true)
         }
     }

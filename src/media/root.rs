@@ -156,8 +156,14 @@ pub(crate) struct Dirs {
     root: Arc<Root>,
     open: HashMap<RelPath, Arc<OwnedFd>>,
     open_max: usize,
+    /// The directory of the file that was opened last.
+    last: Option<RelPath>,
     /// The latest new directory that was looked at and had what was asked for.
     sample: Option<(RelPath, Meta)>,
+}
+
+fn no_name() -> Failure {
+    Failure::new(FailureKind::Confined, "the root stays as it is")
 }
 
 impl Dirs {
@@ -165,7 +171,7 @@ impl Dirs {
         let limit = rustix::process::getrlimit(Resource::Nofile).current;
         let share = limit.map_or(CACHED_DIRS_MAX, |limit| limit as usize / CACHED_DIRS_SHARE);
         let open_max = share.clamp(CACHED_DIRS_MIN, CACHED_DIRS_MAX);
-        Dirs { root, open: HashMap::new(), open_max, sample: None }
+        Dirs { root, open: HashMap::new(), open_max, last: None, sample: None }
     }
 
     /// A directory at `path` that was just made with `wanted` was found to be so.
@@ -186,9 +192,7 @@ impl Dirs {
 
     /// The directory that `path` is in, and its name there. The root itself is in none.
     pub fn parent(&mut self, path: &RelPath) -> Result<(Arc<OwnedFd>, Name), Failure> {
-        let (dir, name) = path
-            .split()
-            .ok_or_else(|| Failure::new(FailureKind::Confined, "the root stays as it is"))?;
+        let (dir, name) = path.split().ok_or_else(no_name)?;
         Ok((self.dir(&dir)?, name))
     }
 
@@ -217,12 +221,19 @@ impl Dirs {
 
     /// The regular file at `path`, opened for reading; never a pipe that would block.
     pub fn open_file(&mut self, path: &RelPath) -> Result<File, Failure> {
-        let (dir, name) = self.parent(path)?;
         let flags =
             OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&dir, name.as_bytes(), flags, Mode::empty())
-            .map_err(|error| failure("open it", error))?;
-        Ok(File::from(fd))
+        let Some((dir, name)) = path.split() else { return Err(no_name()) };
+        // A directory of one file is not worth a handle.
+        let opened = if self.root.beneath && self.last.as_ref() != Some(&dir) {
+            let opened = self.root.resolve(path, flags);
+            self.last = Some(dir);
+            opened
+        } else {
+            let dir = self.dir(&dir)?;
+            rustix::fs::openat(&dir, name.as_bytes(), flags, Mode::empty())
+        };
+        Ok(File::from(opened.map_err(|error| failure("open it", error))?))
     }
 }
 

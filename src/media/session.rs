@@ -24,8 +24,10 @@ pub(super) mod local;
 
 /// Files that may be asked for ahead on one lane.
 pub(crate) const JOBS_AHEAD_MAX: usize = 128;
-/// Pieces under way between two stages; with chunks of 256 KiB a bound on memory.
+/// Pieces, or bunches of them, under way between two stages; with chunks of 256 KiB a bound on memory.
 pub(crate) const PIECES_AHEAD_MAX: usize = 8;
+/// Pieces that are handed on together: a chunk, or small files of no more bytes than one.
+pub(crate) type Bunch = Vec<Piece>;
 
 /// What a side can do.
 #[async_trait]
@@ -117,7 +119,7 @@ impl Lanes {
 /// Pieces come in the order of the jobs.
 pub(crate) struct SourceLane {
     pub jobs: mpsc::Sender<Job>,
-    pub pieces: mpsc::Receiver<Piece>,
+    pub pieces: mpsc::Receiver<Bunch>,
 }
 
 /// Results of changes come in order, acknowledgements of files in any.

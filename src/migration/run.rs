@@ -309,7 +309,7 @@ impl Runner<'_> {
     async fn try_step(&self, step: &dyn Step) -> Result<Tried, TryError> {
         let state = self.log.state();
         let earlier = state.find(step.id()).filter(|state| state.progress == StepProgress::Started);
-        match repeat(async || step.check().await).await? {
+        match repeat(|| step.check()).await? {
             Check::NotApplicable(reason) => return Ok(Tried::Skipped { reason }),
             Check::AlreadyTrue(evidence) => {
                 return Ok(Tried::Done { evidence, ours: earlier.is_some() });
@@ -319,14 +319,14 @@ impl Runner<'_> {
         let memory = match earlier {
             Some(state) => state.memory.clone(),
             None => {
-                let memory = repeat(async || step.remember().await).await?;
+                let memory = repeat(|| step.remember()).await?;
                 let fact = Fact::StepStarted { step: step.id().to_owned(), memory: memory.clone() };
                 self.log.append(fact)?;
                 memory
             }
         };
         perform(step, &memory).await?;
-        let evidence = repeat(async || step.verify().await).await?;
+        let evidence = repeat(|| step.verify()).await?;
         Ok(Tried::Done { evidence, ours: true })
     }
 }
@@ -356,7 +356,10 @@ impl From<JournalError> for TryError {
 
 /// For looks, which change nothing, and undos, which are idempotent: what was lost with the link
 /// is simply done again.
-async fn repeat<T>(deed: impl AsyncFn() -> Result<T, StepError>) -> Result<T, StepError> {
+async fn repeat<T, F>(deed: impl Fn() -> F) -> Result<T, StepError>
+where
+    F: Future<Output = Result<T, StepError>>,
+{
     let mut tries = 1;
     loop {
         match deed().await {
@@ -380,7 +383,7 @@ async fn perform(step: &dyn Step, memory: &Value) -> Result<(), StepError> {
             Retry::Safe => pause(tries).await,
             Retry::Unknown => {
                 pause(tries).await;
-                if let Check::AlreadyTrue(_) = repeat(async || step.check().await).await? {
+                if let Check::AlreadyTrue(_) = repeat(|| step.check()).await? {
                     return Ok(());
                 }
             }

@@ -3,7 +3,7 @@
 //! and a lost connection is an error to reader and writer, never an end of data.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -176,18 +176,35 @@ pub(super) struct Feeder {
 
 impl AsyncWrite for Feeder {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if bytes.is_empty() {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    /// What is written together is sent together.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let bytes = parts.iter().map(|part| part.len()).sum::<usize>().min(WRITE_BYTES_MAX);
+        if bytes == 0 {
             return Poll::Ready(Ok(0));
         }
         ready!(self.queue.poll_reserve(context)).map_err(|_| broken())?;
-        let count = bytes.len().min(WRITE_BYTES_MAX);
-        let item = Bytes::copy_from_slice(&bytes[..count]);
-        self.queue.send_item(item).map_err(|_| broken())?;
-        Poll::Ready(Ok(count))
+        let mut item = Vec::with_capacity(bytes);
+        for part in parts {
+            let room = bytes - item.len();
+            item.extend_from_slice(&part[..part.len().min(room)]);
+        }
+        self.queue.send_item(item.into()).map_err(|_| broken())?;
+        Poll::Ready(Ok(bytes))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::hop::{Hop, KeyRefused};
 use super::login;
+use super::quick::Quick;
 use super::session::{self, Spare};
 use crate::host::{HostError, Stream};
 
@@ -149,7 +150,7 @@ async fn reach(
                 stream.set_nodelay(true)?;
                 // While a write waits no keepalive is sent: then the kernel has to notice.
                 rustix::net::sockopt::set_tcp_user_timeout(&stream, SILENCE_MILLIS_MAX)?;
-                Ok((Box::new(stream) as Stream, Some(took)))
+                Ok((Box::new(Quick::new(stream)) as Stream, Some(took)))
             }
             Some(link) => Ok((session::forward_tcp(link.clone(), host, port).await?, None)),
         }

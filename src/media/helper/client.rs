@@ -14,13 +14,13 @@ use crate::media::group::{Heading, SHARDS_KEPT_MAX, Scanner, channels};
 use crate::media::listed::Listed;
 use crate::media::session::local::scan_nothing;
 use crate::media::session::{
-    Ability, Calls, JOBS_AHEAD_MAX, LANES_NEAR, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane,
-    TargetLane, calls_channel,
+    Ability, Bunch, Calls, JOBS_AHEAD_MAX, LANES_NEAR, Lanes, Link, PIECES_AHEAD_MAX, Session,
+    SourceLane, TargetLane, calls_channel,
 };
 use crate::wire::WireError;
 use crate::wire::bounded::Blob;
 use crate::wire::content::Assembler;
-use crate::wire::message::{Answer, Facts, Piece, Reply, Request, ScanSpec, Told};
+use crate::wire::message::{Answer, Facts, Reply, Request, ScanSpec, Told};
 use crate::wire::names::NAMES_CHUNK_BYTES;
 use crate::wire::tree::Directory;
 
@@ -127,13 +127,21 @@ impl Accept for ToScanner {
 }
 
 /// Gives pieces on while somebody takes them.
-struct ToReader(mpsc::Sender<Piece>);
+struct ToReader(mpsc::Sender<Bunch>);
 
 #[async_trait]
 impl Accept for ToReader {
     async fn accept(&mut self, reply: Reply) -> Result<bool, WireError> {
-        let Reply::Piece(piece) = reply else { return Err(STRAY) };
-        Ok(self.0.send(piece).await.is_ok())
+        self.accept_all(vec![reply]).await
+    }
+
+    async fn accept_all(&mut self, replies: Vec<Reply>) -> Result<bool, WireError> {
+        let pieces = replies.into_iter().map(|reply| match reply {
+            Reply::Piece(piece) => Ok(piece),
+            _ => Err(STRAY),
+        });
+        let bunch: Bunch = pieces.collect::<Result<_, _>>()?;
+        Ok(bunch.is_empty() || self.0.send(bunch).await.is_ok())
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
-use bytes::BytesMut;
-
 use crate::wire::frame::LENGTH_BYTES;
 use crate::wire::{FRAME_BYTES_MAX, Frame, WireError};
 
@@ -30,9 +28,12 @@ impl<R: Read> FrameReader<R> {
         if bytes > FRAME_BYTES_MAX {
             return Err(WireError::FrameTooLong { bytes: bytes as u64 });
         }
-        let mut body = BytesMut::zeroed(bytes);
-        self.0.read_exact(&mut body).map_err(truncated)?;
-        Frame::parse(body.freeze()).map(Some)
+        let mut body = Vec::with_capacity(bytes);
+        (&mut self.0).take(bytes as u64).read_to_end(&mut body)?;
+        if body.len() < bytes {
+            return Err(WireError::Truncated);
+        }
+        Frame::parse(body.into()).map(Some)
     }
 
     /// Whether the next frame may be long in coming.

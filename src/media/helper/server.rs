@@ -264,9 +264,9 @@ impl<W: Write + Send + 'static> Server<W> {
         let (tree, replies) = (self.tree()?.clone(), self.replies.clone());
         thread("read", move || read::run(&tree, job_receiver, piece_sender))?;
         let write = move || {
-            while let Some(piece) = pieces.blocking_recv() {
+            while let Some(bunch) = pieces.blocking_recv() {
                 let idle = pieces.is_empty();
-                let written = replies.add([Reply::Piece(piece)]);
+                let written = replies.add(bunch.into_iter().map(Reply::Piece));
                 if written.and_then(|()| if idle { replies.flush() } else { Ok(()) }).is_err() {
                     return;
                 }

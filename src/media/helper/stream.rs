@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, SinkExt, StreamExt};
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::codec::FramedRead;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::sink::Sink;
 use crate::error::one_line;
-use crate::host::{Command, Ended, Exit, Host, HostError, Reader, Writer};
+use crate::host::{Command, Ended, Exit, Host, HostError, Reader};
 use crate::media::error::MediaError;
 use crate::media::session::{Link, Terms};
 use crate::wire::bounded::Blob;
@@ -21,7 +22,7 @@ use crate::wire::hello::Hello;
 use crate::wire::message::{Facts, Open, Reply, Request, Side};
 use crate::wire::stream::{FrameQueue, ReplyDecoder};
 use crate::wire::tree::Failure;
-use crate::wire::{Frame, Frames, WireError};
+use crate::wire::{Frames, WireError};
 
 /// How long a helper may take to greet and to open its root.
 const GREETING_SECS_MAX: u64 = 60;
@@ -46,7 +47,7 @@ type Ending = BoxFuture<'static, Result<Ended, HostError>>;
 pub(super) struct Stream {
     link: Arc<Link>,
     input: FramedRead<Reader, Frames>,
-    output: FramedWrite<Writer, Frames>,
+    output: Sink,
     decoder: ReplyDecoder,
     ending: Ending,
 }
@@ -64,7 +65,7 @@ impl Stream {
         let mut stream = Stream {
             link: link.clone(),
             input: FramedRead::new(stdout, Frames),
-            output: FramedWrite::new(stdin, Frames),
+            output: Sink::new(stdin),
             decoder: ReplyDecoder::default(),
             ending: ending.boxed(),
         };
@@ -94,7 +95,7 @@ impl Stream {
         for frame in queue.take(true) {
             self.output.feed(frame).await?;
         }
-        SinkExt::<Frame>::flush(&mut self.output).await?;
+        self.output.flush().await?;
         let greeting = match self.input.next().await.ok_or(WireError::Truncated)? {
             // Whatever a shell prints at login makes no sensible frame.
             Err(WireError::FrameTooLong { .. } | WireError::FrameKind { .. }) => {
@@ -160,11 +161,21 @@ impl Stream {
 pub(super) trait Accept: Send + 'static {
     /// Whether to go on; if not, the helper is cut off.
     async fn accept(&mut self, reply: Reply) -> Result<bool, WireError>;
+
+    /// The same for what one frame brought.
+    async fn accept_all(&mut self, replies: Vec<Reply>) -> Result<bool, WireError> {
+        for reply in replies {
+            if !self.accept(reply).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 async fn write<T>(
     link: Arc<Link>,
-    mut output: FramedWrite<Writer, Frames>,
+    mut output: Sink,
     mut requests: mpsc::Receiver<T>,
     wrap: impl Fn(T) -> Request + Sync,
     closing: Arc<AtomicBool>,
@@ -175,19 +186,17 @@ async fn write<T>(
             queue.request(wrap(request))?;
             let idle = requests.is_empty();
             for frame in queue.take(idle) {
-                link.count_sent(frame.body.len() + 5);
-                output.feed(frame).await?;
+                link.count_sent(output.feed(frame).await?);
             }
             if idle {
-                SinkExt::<Frame>::flush(&mut output).await?;
+                output.flush().await?;
             }
         }
         closing.store(true, Ordering::Release);
         for frame in queue.take(true) {
-            link.count_sent(frame.body.len() + 5);
-            output.feed(frame).await?;
+            link.count_sent(output.feed(frame).await?);
         }
-        SinkExt::<Frame>::close(&mut output).await
+        output.close().await
     }
     .await;
     // The reading half sees the same break, and knows more about it.
@@ -212,7 +221,7 @@ impl ReadHalf {
                 return;
             }
             let ReadHalf { link, input, decoder, ending, .. } = self;
-            let output = FramedWrite::new(Box::pin(tokio::io::sink()) as Writer, Frames);
+            let output = Sink::new(Box::pin(tokio::io::sink()));
             let mut stream = Stream { link, input, output, decoder, ending };
             let why = stream.why(error).await;
             stream.link.fail(why);
@@ -227,15 +236,15 @@ impl ReadHalf {
             self.link.count_received(frame.body.len() + 5);
             let mut replies = Vec::new();
             self.decoder.push(frame, &mut |reply| replies.push(reply))?;
-            for reply in replies {
-                if let Reply::Fatal(failure) = &reply {
+            for reply in &replies {
+                if let Reply::Fatal(failure) = reply {
                     let host = self.link.host.clone();
                     self.link.fail(MediaError::HelperEnded { host, text: one_line(failure) });
                     return Ok(());
                 }
-                if !to.accept(reply).await? {
-                    return Ok(());
-                }
+            }
+            if !to.accept_all(replies).await? {
+                return Ok(());
             }
         }
     }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Ability, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane, TargetLane,
-    calls_channel,
+    Ability, Bunch, Calls, JOBS_AHEAD_MAX, Lanes, Link, PIECES_AHEAD_MAX, Session, SourceLane,
+    TargetLane, calls_channel,
 };
 use crate::media::apply::Changer;
 use crate::media::cut::cut;
@@ -27,7 +27,7 @@ use crate::media::store::{self, Storer};
 use crate::media::temp::TempNames;
 use crate::media::throttle::Throttle;
 use crate::wire::bounded::Blob;
-use crate::wire::message::{Facts, Job, Manner, Piece, ScanSpec, Side, Store, Told};
+use crate::wire::message::{Facts, Job, Manner, ScanSpec, Side, Store, Told};
 use crate::wire::tree::{Failure, RunId};
 
 const LOCAL_LANES: usize = 2;
@@ -143,7 +143,7 @@ impl Workers {
         Ok(scanner)
     }
 
-    pub fn reader(&self) -> Result<(mpsc::Sender<Job>, mpsc::Receiver<Piece>), MediaError> {
+    pub fn reader(&self) -> Result<(mpsc::Sender<Job>, mpsc::Receiver<Bunch>), MediaError> {
         let (jobs, job_receiver) = mpsc::channel(JOBS_AHEAD_MAX);
         let (piece_sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
         let tree = self.tree.clone();

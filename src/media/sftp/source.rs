@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::meta::{TYPE_FILE, kind, meta_of};
 use super::reply::{self, SftpError};
 use super::session::Tree;
+use crate::media::session::Bunch;
 use crate::media::throttle::Throttle;
 use crate::wire::message::{FileHead, Job, Piece, WHOLE_BYTES_MAX};
 use crate::wire::path::RelPath;
@@ -27,7 +28,7 @@ const READ_BYTES: u32 = 32 * 1024;
 const READS_AHEAD_MAX: usize = 24;
 
 /// Serves jobs until no more come or nobody takes the pieces.
-pub(super) async fn run(tree: Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Piece>) {
+pub(super) async fn run(tree: Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc::Sender<Bunch>) {
     let mut opening: FuturesOrdered<BoxFuture<'_, Prepared>> = FuturesOrdered::new();
     let mut open = true;
     loop {
@@ -38,7 +39,7 @@ pub(super) async fn run(tree: Tree, mut jobs: mpsc::Receiver<Job>, pieces: mpsc:
             },
             Some(prepared) = opening.next(), if !opening.is_empty() => {
                 let sent = match prepared {
-                    Prepared::Piece(piece) => pieces.send(piece).await.map_err(drop),
+                    Prepared::Piece(piece) => pieces.send(vec![piece]).await.map_err(drop),
                     Prepared::Long(long) => long.send(&tree, &pieces).await,
                 };
                 if sent.is_err() {
@@ -238,17 +239,17 @@ async fn open_file(tree: &Tree, path: &RelPath) -> Result<(Bytes, Attrs), Failur
 }
 
 impl Long {
-    async fn send(self, tree: &Tree, pieces: &mpsc::Sender<Piece>) -> Result<(), ()> {
+    async fn send(self, tree: &Tree, pieces: &mpsc::Sender<Bunch>) -> Result<(), ()> {
         let ticket = self.ticket;
         let last = match self.stream(tree, pieces).await {
             Ok(digest) => Piece::End { ticket, digest },
             Err(Stop::Failed(failure)) => Piece::Failed { ticket, failure },
             Err(Stop::Gone) => return Err(()),
         };
-        pieces.send(last).await.map_err(drop)
+        pieces.send(vec![last]).await.map_err(drop)
     }
 
-    async fn stream(self, tree: &Tree, pieces: &mpsc::Sender<Piece>) -> Result<Digest, Stop> {
+    async fn stream(self, tree: &Tree, pieces: &mpsc::Sender<Bunch>) -> Result<Digest, Stop> {
         let Long { ticket, path, attrs, handle } = self;
         // Nothing else is opened on this channel until the file is closed.
         let foretold = handle.is_none() && tree.client.foretells();
@@ -276,10 +277,10 @@ impl Long {
                     return Err(Stop::Failed(changed()));
                 }
             }
-            pieces.send(Piece::Begin { ticket, head }).await.map_err(|_| Stop::Gone)?;
+            pieces.send(vec![Piece::Begin { ticket, head }]).await.map_err(|_| Stop::Gone)?;
             while let Some(chunk) = data.map_err(Stop::Failed)? {
                 hasher.update(&chunk);
-                pieces.send(Piece::Chunk(chunk)).await.map_err(|_| Stop::Gone)?;
+                pieces.send(vec![Piece::Chunk(chunk)]).await.map_err(|_| Stop::Gone)?;
                 data = reading.next().await;
             }
             Ok(())

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::split::{Ended, Part, Split};
 use super::{Broken, Changes, Failed, FileWork, Queue, Work};
 use crate::media::board::Board;
-use crate::media::session::{SourceLane, TargetLane};
+use crate::media::session::{Bunch, SourceLane, TargetLane};
 use crate::wire::bounded::List;
 use crate::wire::message::{
     Ack, FileHead, Job, PartHead, Parted, Piece, Results, Side, Store, Told,
@@ -160,7 +160,7 @@ fn lock(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
 
 struct Forward<'a> {
     jobs: mpsc::Sender<Job>,
-    pieces: mpsc::Receiver<Piece>,
+    pieces: mpsc::Receiver<Bunch>,
     target: mpsc::Sender<Store>,
     rule: MetaRule,
     queue: &'a Queue,
@@ -191,9 +191,11 @@ impl Forward<'_> {
                         None => open = false,
                     }
                 }
-                piece = self.pieces.recv(), if !self.asked.is_empty() => {
-                    self.take(piece.ok_or(FROM_SOURCE)?).await?;
-                    self.settle().await?;
+                bunch = self.pieces.recv(), if !self.asked.is_empty() => {
+                    for piece in bunch.ok_or(FROM_SOURCE)? {
+                        self.take(piece).await?;
+                        self.settle().await?;
+                    }
                 }
                 // Nothing more comes for now, and somebody may wait for what was given.
                 () = self.queue.idle(), if self.is_at_rest() && self.unflushed => {

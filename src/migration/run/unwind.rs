@@ -17,7 +17,7 @@ impl Runner<'_> {
         let mut failed = Vec::new();
         for state in self.log.state().to_undo() {
             let Some(step) = self.plan.step(&state.step) else { continue };
-            match repeat(async || step.undo(&state.memory).await).await {
+            match repeat(|| step.undo(&state.memory)).await {
                 Ok(()) => {
                     self.record(Fact::StepUndone { step: state.step.clone() });
                     self.tell(&state.step, StepOutcome::Undone);
