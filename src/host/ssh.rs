@@ -18,6 +18,7 @@ mod include;
 mod known_hosts;
 mod link;
 mod login;
+mod pace;
 mod pattern;
 pub mod prompt;
 mod quick;

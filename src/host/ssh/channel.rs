@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
+use super::pace::Pace;
 use crate::host::{Exit, STDERR_TAIL_BYTES};
 
 /// Each item is a packet of at most 32 KiB, or a write of at most [`WRITE_BYTES_MAX`].
@@ -41,17 +42,18 @@ pub(super) struct Ends {
 }
 
 /// Starts the tasks that serve `channel`; `keep` is dropped when the channel is closed.
-pub(super) fn serve(channel: Channel<Msg>, keep: impl Send + 'static) -> Ends {
+pub(super) fn serve(channel: Channel<Msg>, pace: Pace, keep: impl Send + 'static) -> Ends {
+    let pace = Arc::new(pace);
     let (read_half, write_half) = channel.split();
     let write_half = Arc::new(write_half);
     let (in_tx, in_rx) = mpsc::channel(QUEUE_ITEMS);
     let (out_tx, out_rx) = mpsc::channel(QUEUE_ITEMS);
     let (closing_tx, closing_rx) = oneshot::channel();
     let (abandoned, closed) = (CancellationToken::new(), CancellationToken::new());
-    tokio::spawn(feed(write_half.clone(), in_rx, closed.clone()));
+    tokio::spawn(feed(write_half.clone(), in_rx, pace.clone(), closed.clone()));
     let guard = Arc::new(abandoned.clone().drop_guard());
     tokio::spawn(async move {
-        let closing = drain(read_half, &write_half, out_tx, abandoned).await;
+        let closing = drain(read_half, &write_half, out_tx, &pace, abandoned).await;
         closed.cancel();
         // The place is free before anybody can hear that it is.
         drop(keep);
@@ -69,10 +71,12 @@ pub(super) fn serve(channel: Channel<Msg>, keep: impl Send + 'static) -> Ends {
 async fn feed(
     write_half: Arc<ChannelWriteHalf<Msg>>,
     mut queue: mpsc::Receiver<Bytes>,
+    pace: Arc<Pace>,
     closed: CancellationToken,
 ) {
     let sending = async {
         while let Some(bytes) = queue.recv().await {
+            pace.send(bytes.len()).await;
             if write_half.data_bytes(bytes).await.is_err() {
                 return;
             }
@@ -90,6 +94,7 @@ async fn drain(
     mut read_half: ChannelReadHalf,
     write_half: &ChannelWriteHalf<Msg>,
     out: mpsc::Sender<io::Result<Bytes>>,
+    pace: &Pace,
     abandoned: CancellationToken,
 ) -> Closing {
     let mut out = Some(out);
@@ -127,6 +132,7 @@ async fn drain(
                 closing.exit = Some(Exit::Signal(signal_text(signal_name)));
             }
             Some(ChannelMsg::Close) => closing.complete = true,
+            Some(ChannelMsg::WindowAdjusted { new_size }) => pace.grant(new_size),
             // Answers to requests, and messages that only a server is sent.
             Some(_) => {}
         }

@@ -53,6 +53,11 @@ impl Link {
         Ok(channel)
     }
 
+    /// There and back, and a little for the server.
+    pub fn round_trip(&self) -> Duration {
+        Duration::from_micros(self.round_trip_micros.load(Ordering::Relaxed))
+    }
+
     pub async fn disconnect(&self) {
         let _ = self.handle.disconnect(Disconnect::ByApplication, "", "").await;
     }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::channel::{self, Ends, Joined};
 use super::link::{Link, SessionCount, lock};
+use super::pace::Pace;
 use crate::host::{Address, Stream};
 
 /// How long opening may take. The keepalive ends a dead connection before that.
@@ -85,8 +86,8 @@ async fn open_attended(link: Arc<Link>, request: Request, ahead: bool) -> Result
     // Not even queued: the connection was gone before.
     sent.map_err(|_| OpenError::Dead)?;
     // Nothing is lost by waiting: OpenSSH takes no input before it has answered.
-    await_start(&mut channel).await?;
-    Ok(channel::serve(channel, count))
+    let window = await_start(&mut channel).await?;
+    Ok(channel::serve(channel, Pace::new(link.round_trip(), window), count))
 }
 
 /// A session that was opened ahead and does nothing yet. An old one is not used: that a new one
@@ -127,18 +128,19 @@ impl Spare {
     }
 }
 
-/// Waits for the answer to the request.
-async fn await_start(channel: &mut Channel<Msg>) -> Result<(), OpenError> {
+/// Waits for the answer to the request. Gives what the server has granted by then.
+async fn await_start(channel: &mut Channel<Msg>) -> Result<Option<u32>, OpenError> {
+    let mut window = None;
     loop {
         match channel.wait().await {
-            Some(ChannelMsg::Success) => return Ok(()),
+            Some(ChannelMsg::Success) => return Ok(window),
             Some(ChannelMsg::Failure) => {
                 let _ = channel.close().await;
                 let text = "the server does not do that (ForceCommand, or a login without exec?)";
                 return Err(OpenError::Refused(io::Error::other(text)));
             }
             // The window opens before the answer comes.
-            Some(ChannelMsg::WindowAdjusted { .. }) => {}
+            Some(ChannelMsg::WindowAdjusted { new_size }) => window = Some(new_size),
             Some(ChannelMsg::Close) | None => return Err(OpenError::Unknown),
             Some(_) => {}
         }
@@ -159,7 +161,10 @@ pub(super) async fn forward(link: Arc<Link>, address: &Address) -> Result<Stream
             }
         });
         match opened.await {
-            Ok(Ok(channel)) => Ok(channel::serve(channel, link)),
+            Ok(Ok(channel)) => {
+                let pace = Pace::new(link.round_trip(), None);
+                Ok(channel::serve(channel, pace, link))
+            }
             Ok(Err(russh::Error::ChannelOpenFailure(reason))) => Err(refusal(&reason)),
             Ok(Err(_)) => Err(OpenError::Dead),
             Err(_) => Err(OpenError::Unknown),
