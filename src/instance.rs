@@ -1,5 +1,6 @@
 //! What Mastodon is.
 
+pub mod attachments;
 pub mod config_files;
 pub mod cron;
 pub mod database_address;

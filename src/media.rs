@@ -93,4 +93,4 @@ pub use error::MediaError;
 pub use listed::{BadList, Listed};
 pub use options::{ChangeSink, DeleteLimit, Options, Outcome, Owner, PROBLEMS_MAX, Stats};
 pub use sync::sync;
-pub use watch::{Hints, Look, Rhythm, Said, WatchOptions, watch};
+pub use watch::{Changes, Hints, Listener, Look, Rhythm, Said, WatchOptions, listen, watch};

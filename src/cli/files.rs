@@ -235,7 +235,9 @@ async fn mirror(
     };
     let result = if arguments.watch {
         let (monitor, live) = (&*display.outlet, display.live);
-        watching::watch(&source, &target, &options, monitor, live).await.map(|never| match never {})
+        let way = watching::Way::of(&source, &options);
+        let watched = watching::watch(&source, &target, &options, way, monitor, live).await;
+        watched.map(|never| match never {})
     } else {
         media::sync(&source, &target, &options, &*display.outlet).await
     };

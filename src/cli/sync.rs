@@ -1,6 +1,7 @@
 //! `transhume sync`: a media pass while the old server is live.
 
 mod after_move;
+mod rows;
 mod verifying;
 mod watch;
 
@@ -17,7 +18,8 @@ use verifying::Verify;
 
 /// Copy what is new in the media while the old server is live.
 ///
-/// Repeat it as often as you like: each pass only moves what is new. It needs no database.
+/// Repeat it as often as you like: each pass only moves what is new. It needs no database; --watch
+/// asks the old server's, where it can.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   transhume sync              copy what is new or changed
@@ -31,8 +33,8 @@ pub(super) struct Arguments {
     dry_run: bool,
     /// Go on: bring over what changes until Ctrl-C, seconds after it happened
     ///
-    /// As root on the old server the kernel tells what changes; else the media are looked at again
-    /// and again. A connection that is lost is opened again.
+    /// As root on the old server the kernel tells what changes; else its database tells of new files,
+    /// and the media are looked at again and again. A connection that is lost is opened again.
     #[arg(long, conflicts_with_all = ["dry_run", "verify"])]
     watch: bool,
     /// Which media: what was uploaded here, copies of what lies on other servers, or both

@@ -6,33 +6,71 @@ use std::time::Duration;
 use crate::error::one_line;
 use crate::event::{Event, Monitor, Progress};
 use crate::media::{
-    self, Endpoint, Hints, MediaError, Options, Outcome, Rhythm, Said, WatchOptions,
+    self, Changes, Endpoint, Hints, Listener, MediaError, Options, Outcome, Rhythm, Said,
+    WatchOptions,
 };
 use crate::units::{Bytes, counted, duration};
+
+/// How it is learnt what changes.
+pub(super) enum Way {
+    Kernel(Listener),
+    /// From the rows that change in Mastodon's database, because the kernel does not tell.
+    Rows {
+        changes: Changes,
+        why: String,
+    },
+    Looking {
+        why: String,
+    },
+}
+
+impl Way {
+    /// By what the kernel tells, if it does; otherwise by looking.
+    pub fn of(source: &Endpoint, options: &Options) -> Way {
+        match media::listen(source, options) {
+            Ok(listener) => Way::Kernel(listener),
+            Err(why) => Way::Looking { why },
+        }
+    }
+
+    fn in_words(&self) -> String {
+        match self {
+            Way::Kernel(_) => "watching: the kernel tells what changes".to_owned(),
+            Way::Rows { why, .. } => format!(
+                "watching: the database tells of new files, and for the rest it is looked again and \
+                 again ({why})"
+            ),
+            Way::Looking { why } => format!("watching: it is looked again and again ({why})"),
+        }
+    }
+}
 
 /// Keeps `target` as `source` is. On a terminal (`live`) it also shows how far behind it is.
 pub(super) async fn watch(
     source: &Endpoint,
     target: &Endpoint,
     options: &Options,
+    way: Way,
     monitor: &dyn Monitor,
     live: bool,
 ) -> Result<Infallible, MediaError> {
+    monitor.emit(Event::Note { text: way.in_words() });
     let tell = |said: Said<'_>| {
         if let Some(event) = event(said, live) {
             monitor.emit(event);
         }
     };
-    let how = WatchOptions { hints: Hints::Kernel, rhythm: Rhythm::default() };
+    let hints = match way {
+        Way::Kernel(listener) => Hints::Kernel(listener),
+        Way::Rows { changes, .. } => Hints::Told(changes),
+        Way::Looking { .. } => Hints::None,
+    };
+    let how = WatchOptions { hints, rhythm: Rhythm::default() };
     media::watch(source, target, options, how, monitor, tell).await
 }
 
 fn event(said: Said<'_>, live: bool) -> Option<Event> {
     let text = match said {
-        Said::Begun(Ok(())) => "watching: the kernel tells what changes".to_owned(),
-        Said::Begun(Err(why)) => {
-            format!("watching by looking again and again: {why}")
-        }
         Said::Passed { outcome, lag, .. } => moved(outcome, lag)?,
         Said::Failed { error, pause } => {
             let text = format!("{}; the next try comes in {}", one_line(error), duration(pause));

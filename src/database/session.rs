@@ -274,7 +274,7 @@ impl Session {
     }
 
     /// Runs statements, however long they take, and gives the rows of all of them as text.
-    pub(super) async fn texts(
+    pub async fn texts(
         &self,
         action: &'static str,
         sql: &str,

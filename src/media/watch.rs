@@ -1,11 +1,13 @@
 //! Keeps a target close to a source that lives: a pass over everything, and from then on passes over
 //! what changes. Where the kernel tells of changes (`listen`) that is a second later; elsewhere the
-//! tree is looked at again and again (`rhythm`). In flow changes and time; out flow passes.
+//! tree is looked at again and again (`rhythm`), and earlier where somebody says that it pays
+//! (`changes`). In flow changes and time; out flow passes.
 //!
 //! A pass that ends without an error has seen whatever was told before it began. What is told while
 //! it runs is for the next one. After an error, an overflow or anything that cannot be understood,
 //! everything is looked at.
 
+mod changes;
 mod dirty;
 mod kernel;
 mod listen;
@@ -25,30 +27,52 @@ use super::error::MediaError;
 use super::filter::Filter;
 use super::options::{DeleteLimit, Options, Outcome};
 use super::sync::sync;
-use crate::error::{Advice, Retry};
+use crate::error::{Advice, Retry, one_line};
 use crate::event::{Event, Monitor};
 use crate::wire::path::RelPath;
 use crate::wire::scope::Scope;
+pub use changes::Changes;
 use dirty::Changed;
-use listen::{Interest, Listener};
-use rhythm::Schedule;
+use listen::Interest;
+pub use listen::Listener;
 pub use rhythm::{Look, Rhythm};
+use rhythm::{Schedule, Told};
 
 /// Files that had not changed for so long are not looked at by quick passes.
 const QUIET: Duration = Duration::from_secs(48 * 3600);
 const TICK: Duration = Duration::from_secs(1);
 
 /// How changes are learnt of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Hints {
-    /// From the kernel, where it tells them.
-    Kernel,
-    /// By looking.
+    /// The kernel tells them all.
+    Kernel(Listener),
+    /// Somebody tells where new files may be. What else changes, and what is deleted, is looked for.
+    Told(Changes),
+    /// By looking alone.
     None,
 }
 
+impl Hints {
+    fn changes(&self) -> Option<&Changes> {
+        match self {
+            Hints::Kernel(listener) => Some(listener.changes()),
+            Hints::Told(changes) => Some(changes),
+            Hints::None => None,
+        }
+    }
+
+    fn told(&self) -> Told {
+        match self {
+            Hints::Kernel(_) => Told::All,
+            Hints::Told(_) => Told::Some,
+            Hints::None => Told::Nothing,
+        }
+    }
+}
+
 /// How a watch works.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct WatchOptions {
     pub hints: Hints,
     pub rhythm: Rhythm,
@@ -57,8 +81,6 @@ pub struct WatchOptions {
 /// What a watch tells.
 #[derive(Debug)]
 pub enum Said<'a> {
-    /// How it learns of changes: from the kernel, or why not.
-    Begun(Result<(), String>),
     /// A pass ended. Between the first change that it was about and its end lies `lag`, as far as
     /// that is known.
     Passed { look: Look, outcome: &'a Outcome, lag: Option<Duration> },
@@ -67,6 +89,18 @@ pub enum Said<'a> {
     /// Every second: for how long the target has lacked something that the source has, as far as
     /// that is known.
     Behind(Option<Duration>),
+}
+
+/// Lets the kernel tell what changes in `source` from now on, as far as a pass with `options` is about
+/// it; or says why it does not.
+pub fn listen(source: &Endpoint, options: &Options) -> Result<Listener, String> {
+    let root = source.here().ok_or("the source is on another server")?;
+    let filter = Filter::new(&options.exclude).map_err(|error| one_line(&error))?;
+    let interest = Interest { filter, scopes: options.walks.clone() };
+    Listener::start(root, interest).map_err(|error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => "the kernel tells root alone".into(),
+        _ => format!("the kernel does not tell: {error}"),
+    })
 }
 
 /// Keeps `target` as `source` is, until it is dropped or an error says that going on makes no sense.
@@ -78,23 +112,9 @@ pub async fn watch(
     monitor: &dyn Monitor,
     mut tell: impl FnMut(Said<'_>) + Send,
 ) -> Result<Infallible, MediaError> {
-    let filter = Filter::new(&options.exclude)?;
-    // It listens before the first pass begins: nothing falls in between.
-    let started = start(source, hints, Interest { filter, scopes: options.walks.clone() });
-    let (listener, begun) = match started {
-        Ok(listener) => (Some(listener), Ok(())),
-        Err(why) => (None, Err(why)),
-    };
-    tell(Said::Begun(begun));
-    let mut watch = Watch {
-        source,
-        options,
-        monitor,
-        schedule: Schedule::new(rhythm, listener.is_some(), Instant::now()),
-        listener,
-        behind: None,
-        deletions_left: None,
-    };
+    let schedule = Schedule::new(rhythm, hints.told(), Instant::now());
+    let mut watch =
+        Watch { source, options, monitor, schedule, hints, behind: None, deletions_left: None };
     let mut clock = tokio::time::interval(TICK);
     clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -138,26 +158,14 @@ async fn ticking<T>(
     }
 }
 
-fn start(source: &Endpoint, hints: Hints, interest: Interest) -> Result<Listener, String> {
-    let root = match (source.here(), hints) {
-        (Some(root), Hints::Kernel) => root,
-        (None, Hints::Kernel) => return Err("the source is on another server".into()),
-        (_, Hints::None) => return Err("it was not asked to tell".into()),
-    };
-    Listener::start(root, interest).map_err(|error| match error.kind() {
-        std::io::ErrorKind::PermissionDenied => "only root is told".into(),
-        _ => format!("the kernel does not tell: {error}"),
-    })
-}
-
 struct Watch<'a> {
     source: &'a Endpoint,
     options: &'a Options,
     monitor: &'a dyn Monitor,
     schedule: Schedule,
-    listener: Option<Listener>,
-    /// Since when something is on the source that no pass has brought, and that the listener does
-    /// not hold any more.
+    hints: Hints,
+    /// Since when something is on the source that no pass has brought, and that is no longer held
+    /// for the next one.
     behind: Option<Instant>,
     /// What may be deleted until everything is looked at again.
     deletions_left: Option<u64>,
@@ -165,7 +173,7 @@ struct Watch<'a> {
 
 impl Watch<'_> {
     fn dirty(&self) -> Option<(Instant, bool)> {
-        self.listener.as_ref().and_then(Listener::dirty)
+        self.hints.changes().and_then(Changes::dirty)
     }
 
     fn behind(&self) -> Option<Duration> {
@@ -178,8 +186,8 @@ impl Watch<'_> {
         loop {
             let (at, look) = self.schedule.next(self.dirty());
             let more = async {
-                match &self.listener {
-                    Some(listener) => listener.changed().await,
+                match self.hints.changes() {
+                    Some(changes) => changes.more().await,
                     None => std::future::pending().await,
                 }
             };
@@ -194,7 +202,7 @@ impl Watch<'_> {
     /// What the next pass does. Takes what is dirty; `None` if there is nothing to do after all.
     fn prepare(&mut self, look: Look) -> Option<(Look, Options)> {
         let since = self.dirty().map(|(since, _)| since);
-        let changed = self.listener.as_ref().map_or(Changed::Nothing, Listener::take);
+        let changed = self.hints.changes().map_or(Changed::Nothing, Changes::take);
         self.behind = self.behind.into_iter().chain(since).min();
         let options = self.options.clone();
         let quick = Options { quiet: options.quiet.or(Some(QUIET)), ..options.clone() };
@@ -222,7 +230,10 @@ impl Watch<'_> {
             return None;
         }
         let max_delete = self.deletions_left.map(DeleteLimit::Count);
-        Some(Options { walks, hinted: true, max_delete, ..self.options.clone() })
+        // Only the kernel knows of a deletion. Where a place was told for another reason, what is
+        // not in it may be about to come.
+        let delete = self.options.delete && self.hints.told() == Told::All;
+        Some(Options { walks, hinted: true, delete, max_delete, ..self.options.clone() })
     }
 
     /// Takes note of a pass; gives its lag.

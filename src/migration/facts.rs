@@ -82,6 +82,13 @@ pub async fn gather_media(world: &World) -> Gathered<Option<MediaPaths>> {
     look.end(facts)
 }
 
+/// Where the source's database is, for those who only ask it something.
+pub async fn gather_database(world: &World) -> Gathered<Server> {
+    let mut look = Look { world, findings: Vec::new(), to_undo: false };
+    let facts = look.source_database().await;
+    look.end(facts)
+}
+
 async fn look(world: &World, to_undo: bool) -> Gathered {
     let mut look = Look { world, findings: Vec::new(), to_undo };
     let facts = look.all().await.map(Arc::new);
@@ -98,13 +105,17 @@ impl Look<'_> {
         if !self.machines().await {
             return None;
         }
-        let source = &self.world.source;
-        // They may set where the media are; there need not be any for a pass.
-        let units = services::discover(source.host(), &source.systemd()).await;
-        let units = self.keep("units on the source", units)?;
-        let environment = self.environment(&units).await?;
+        let environment = self.source_environment().await?;
         let target_env = self.target_env(&environment)?;
         self.media(&environment, &target_env).await
+    }
+
+    /// What Mastodon on the source is told. Its units may set something; there need not be any.
+    async fn source_environment(&mut self) -> Option<Environment> {
+        let source = &self.world.source;
+        let units = services::discover(source.host(), &source.systemd()).await;
+        let units = self.keep("units on the source", units)?;
+        self.environment(&units).await
     }
 
     async fn all(&mut self) -> Option<Facts> {

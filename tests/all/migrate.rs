@@ -16,6 +16,8 @@ mod spoilt;
 mod transcripts;
 #[path = "migrate/variants.rs"]
 mod variants;
+#[path = "migrate/watched.rs"]
+mod watched;
 #[path = "migrate/whole.rs"]
 mod whole;
 
@@ -33,6 +35,17 @@ fn command(sandbox: &Sandbox, words: &[&str]) -> Command {
 
 fn transhume(sandbox: &Sandbox, words: &[&str]) -> Output {
     command(sandbox, words).output().expect("run transhume")
+}
+
+/// The configuration for a command that runs on the new server and reaches the old one.
+fn driven_by_the_new_server(sandbox: &Sandbox) -> toml::Table {
+    let mut config = sandbox.config();
+    config["source"].as_table_mut().unwrap().extend(sandbox.old.ssh_config());
+    let target = config["target"].as_table_mut().unwrap();
+    for name in ["host", "identity", "ssh_options"] {
+        target.remove(name);
+    }
+    config
 }
 
 fn told(output: &Output) -> String {

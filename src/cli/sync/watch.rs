@@ -4,11 +4,13 @@
 use std::time::Duration;
 
 use super::after_move;
+use super::rows::Asker;
 use crate::cli::display::Display;
 use crate::cli::files::interrupt;
-use crate::cli::{Exit, Failure, watching};
+use crate::cli::watching::{self, Way};
+use crate::cli::{Exit, Failure};
 use crate::event::Event;
-use crate::media::Options;
+use crate::media::{Endpoint, Options};
 use crate::migration::facts::MediaPaths;
 use crate::migration::steps::media::{self, Pass, endpoints};
 use crate::migration::world::World;
@@ -29,8 +31,19 @@ pub(super) async fn run(
         let (source, target, owner) = endpoints(world, paths).await.map_err(stopped)?;
         let options = change(media::options(&world.config.media, Pass::Base, owner));
         let (monitor, live) = (&*world.monitor, display.is_live());
-        let watched = watching::watch(&source, &target, &options, monitor, live).await;
-        watched.map(|never| match never {}).map_err(|error| stopped(error.into()))
+        let (way, asker) = way(world, &source, &options).await;
+        let asking = async {
+            match asker {
+                Some(asker) => asker.ask_on(monitor).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            watched = watching::watch(&source, &target, &options, way, monitor, live) => {
+                watched.map(|never| match never {}).map_err(|error| stopped(error.into()))
+            }
+            never = asking => match never {},
+        }
     };
     let result = tokio::select! {
         biased;
@@ -48,6 +61,18 @@ pub(super) async fn run(
     };
     display.close("sync", exit);
     result
+}
+
+/// How it is learnt what changes: from the kernel, else from the database.
+async fn way(world: &World, source: &Endpoint, options: &Options) -> (Way, Option<Asker>) {
+    let why = match Way::of(source, options) {
+        Way::Looking { why } => why,
+        way @ (Way::Kernel(_) | Way::Rows { .. }) => return (way, None),
+    };
+    match Asker::begin(world).await {
+        Ok(asker) => (Way::Rows { changes: asker.changes(), why }, Some(asker)),
+        Err(also) => (Way::Looking { why: format!("{why}; {also}") }, None),
+    }
 }
 
 /// Returns when a move has begun.

@@ -9,15 +9,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::dirty::{Changed, Dirty};
+use super::changes::Changes;
 use super::kernel;
 use super::record::{Handle, Told, events};
 use crate::media::filter::Filter;
@@ -61,58 +59,37 @@ impl Interest {
     }
 }
 
-pub(super) struct Listener {
-    shared: Arc<Shared>,
+/// Tells every change until it is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    changes: Changes,
     /// Its end is that of the thread.
     _open: UnixStream,
 }
 
-#[derive(Default)]
-struct Shared {
-    dirty: Mutex<Dirty>,
-    changed: Notify,
-}
-
-impl Shared {
-    fn dirty(&self) -> MutexGuard<'_, Dirty> {
-        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Listener {
     /// Listens to what happens in the directory at `root` from now on.
-    pub fn start(root: &Path, interest: Interest) -> io::Result<Self> {
+    pub(super) fn start(root: &Path, interest: Interest) -> io::Result<Self> {
         let path = root.canonicalize()?;
         let root = OwnedFd::from(File::open(&path)?);
         let queue = kernel::listen(root.as_fd())?;
         let path = path.into_os_string().into_vec();
         let finder = Finder { root, path, interest, known: HashMap::new() };
-        let shared = Arc::new(Shared::default());
+        let changes = Changes::default();
         let (open, end) = UnixStream::pair()?;
-        let to = shared.clone();
+        let to = changes.clone();
         let thread = std::thread::Builder::new().name("listen".to_owned());
         thread.spawn(move || listen(&queue, &end, finder, &to))?;
-        Ok(Listener { shared, _open: open })
+        Ok(Listener { changes, _open: open })
     }
 
-    /// Since when something is dirty, and whether it is not known what.
-    pub fn dirty(&self) -> Option<(Instant, bool)> {
-        let dirty = self.shared.dirty();
-        dirty.since().map(|since| (since, dirty.is_everything()))
-    }
-
-    pub fn take(&self) -> Changed {
-        self.shared.dirty().take()
-    }
-
-    /// Waits until something more has changed.
-    pub async fn changed(&self) {
-        self.shared.changed.notified().await;
+    pub(super) fn changes(&self) -> &Changes {
+        &self.changes
     }
 }
 
 /// Reads events until nobody listens any more.
-fn listen(queue: &OwnedFd, end: &UnixStream, mut finder: Finder, shared: &Shared) {
+fn listen(queue: &OwnedFd, end: &UnixStream, mut finder: Finder, changes: &Changes) {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let mut ready = [PollFd::new(queue, PollFlags::IN), PollFd::new(end, PollFlags::IN)];
@@ -121,14 +98,13 @@ fn listen(queue: &OwnedFd, end: &UnixStream, mut finder: Finder, shared: &Shared
             return;
         }
         match polled.and_then(|_| rustix::io::read(queue, &mut buffer)) {
-            Ok(count) => finder.take(&buffer[..count], shared),
+            Ok(count) => finder.take(&buffer[..count], changes),
             Err(Errno::AGAIN | Errno::INTR) => continue,
             Err(_) => {
-                shared.dirty().add_everything(Instant::now());
+                changes.add_everything(Instant::now());
                 std::thread::sleep(PAUSE);
             }
         }
-        shared.changed.notify_one();
     }
 }
 
@@ -142,7 +118,7 @@ struct Finder {
 }
 
 impl Finder {
-    fn take(&mut self, bytes: &[u8], shared: &Shared) {
+    fn take(&mut self, bytes: &[u8], changes: &Changes) {
         let now = Instant::now();
         for told in events(bytes) {
             match told {
@@ -151,7 +127,7 @@ impl Finder {
                         if let Some(path) = place(&dir, name)
                             && self.interest.holds(&path)
                         {
-                            shared.dirty().add(path, now);
+                            changes.add_at(path, now);
                         }
                         // Whatever was in a directory that was moved is elsewhere now.
                         if names_moved {
@@ -160,11 +136,11 @@ impl Finder {
                     }
                     Ok(None) if names_moved => self.known.clear(),
                     Ok(None) => {}
-                    Err(_) => shared.dirty().add_everything(now),
+                    Err(_) => changes.add_everything(now),
                 },
                 Told::Overflow | Told::Unknown => {
                     self.known.clear();
-                    shared.dirty().add_everything(now);
+                    changes.add_everything(now);
                 }
             }
         }

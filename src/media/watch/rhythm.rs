@@ -55,10 +55,19 @@ impl Default for Rhythm {
 /// A pass takes this share of the time at most, where it is not asked for.
 const REST: u32 = 4;
 
+/// What a watch is told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Every change.
+    All,
+    /// Most of what is urgent: the rest is looked for, without haste.
+    Some,
+    Nothing,
+}
+
 pub(super) struct Schedule {
     rhythm: Rhythm,
-    /// Somebody tells of changes.
-    told: bool,
+    told: Told,
     whole_at: Instant,
     quick_at: Instant,
     quick_pause: Duration,
@@ -68,7 +77,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// The first pass looks at everything, at once.
-    pub fn new(rhythm: Rhythm, told: bool, now: Instant) -> Self {
+    pub fn new(rhythm: Rhythm, told: Told, now: Instant) -> Self {
         let quick_pause = rhythm.quick_min;
         Schedule {
             rhythm,
@@ -88,7 +97,7 @@ impl Schedule {
         if self.failures > 0 {
             return next;
         }
-        if !self.told && self.quick_at < next.0 {
+        if self.told != Told::All && self.quick_at < next.0 {
             next = (self.quick_at, Look::Quick);
         }
         if let Some((since, everything)) = dirty {
@@ -105,15 +114,24 @@ impl Schedule {
         let rest = (ended - started) * REST;
         self.failures = 0;
         self.not_before = ended;
-        let whole = if self.told { self.rhythm.whole_told } else { self.rhythm.whole };
+        let whole = match self.told {
+            Told::All => self.rhythm.whole_told,
+            Told::Some | Told::Nothing => self.rhythm.whole,
+        };
         if look == Look::Whole {
             self.whole_at = ended + whole.max(rest);
         }
-        self.quick_pause = match moved {
-            true => self.rhythm.quick_min,
-            false => (self.quick_pause * 2).min(self.rhythm.quick_max),
-        };
-        self.quick_at = ended + self.quick_pause.max(rest);
+        // A look at single places says nothing about the others.
+        if look != Look::Changed {
+            self.quick_pause = match (self.told, moved) {
+                (Told::Some, _) => self.rhythm.quick_max,
+                (Told::All | Told::Nothing, true) => self.rhythm.quick_min,
+                (Told::All | Told::Nothing, false) => {
+                    (self.quick_pause * 2).min(self.rhythm.quick_max)
+                }
+            };
+            self.quick_at = ended + self.quick_pause.max(rest);
+        }
         if left && look != Look::Whole {
             self.whole_at = self.whole_at.min(ended + self.rhythm.quick_max.max(rest));
         }
@@ -139,7 +157,7 @@ mod tests {
     #[test]
     fn where_nobody_tells_passes_come_less_often_while_nothing_happens() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(Rhythm::default(), false, start);
+        let mut schedule = Schedule::new(Rhythm::default(), Told::Nothing, start);
         assert_eq!(schedule.next(None), (start, Look::Whole));
         schedule.done(Look::Whole, start, start, false, false);
         let (mut now, mut pauses) = (start, Vec::new());
@@ -152,7 +170,7 @@ mod tests {
         assert_eq!(schedule.next(None), (start + 300 * SEC, Look::Whole));
         schedule.done(Look::Quick, now, now, true, false);
         assert_eq!(schedule.next(None).0, now + 2 * SEC);
-        let (mut schedule, now) = (Schedule::new(Rhythm::default(), false, start), start);
+        let (mut schedule, now) = (Schedule::new(Rhythm::default(), Told::Nothing, start), start);
         schedule.done(Look::Whole, now, now, true, false);
         // A pass that takes long is not begun again at once.
         schedule.done(Look::Quick, now, now + 20 * SEC, true, false);
@@ -162,7 +180,7 @@ mod tests {
     #[test]
     fn what_is_told_is_gathered_and_looked_at_and_nothing_else_is() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(Rhythm::default(), true, start);
+        let mut schedule = Schedule::new(Rhythm::default(), Told::All, start);
         schedule.done(Look::Whole, start, start, true, false);
         assert_eq!(schedule.next(None), (start + 3600 * SEC, Look::Whole));
         let since = start + 5 * SEC;
@@ -174,9 +192,26 @@ mod tests {
     }
 
     #[test]
+    fn where_some_is_told_the_rest_is_looked_for_without_haste_and_never_put_off() {
+        let start = Instant::now();
+        let mut schedule = Schedule::new(Rhythm::default(), Told::Some, start);
+        schedule.done(Look::Whole, start, start, true, false);
+        assert_eq!(schedule.next(None), (start + 60 * SEC, Look::Quick));
+        for secs in 1..60 {
+            let now = start + secs * SEC;
+            assert_eq!(schedule.next(Some((now - SEC, false))), (now, Look::Changed));
+            schedule.done(Look::Changed, now, now, true, false);
+        }
+        let now = start + 60 * SEC;
+        assert_eq!(schedule.next(Some((now, false))), (now, Look::Quick));
+        schedule.done(Look::Quick, now, now, true, false);
+        assert_eq!(schedule.next(None), (start + 120 * SEC, Look::Quick));
+    }
+
+    #[test]
     fn a_failure_is_followed_by_longer_and_longer_pauses_and_by_a_whole_pass() {
         let start = Instant::now();
-        let mut schedule = Schedule::new(Rhythm::default(), true, start);
+        let mut schedule = Schedule::new(Rhythm::default(), Told::All, start);
         let pauses: Vec<u64> = (0..9).map(|_| schedule.failed(start).as_secs()).collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
         assert_eq!(schedule.next(Some((start, false))), (start + 60 * SEC, Look::Whole));

@@ -55,6 +55,14 @@ impl Look<'_> {
         Some((server, destination))
     }
 
+    /// The source's database, which need not be there.
+    pub(super) async fn source_database(&mut self) -> Option<Server> {
+        let environment = self.source_environment().await?;
+        let source = address(&self.world.source, &environment).await;
+        let source = self.keep("database on the source", source)?;
+        Some(self.server(&self.world.source, source).await)
+    }
+
     async fn server(&mut self, machine: &Machine, found: DatabaseAddress) -> Server {
         let peer = matches!(found.address, Address::Unix { .. });
         let helper = if peer { self.bridge(machine).await } else { None };

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use transhume::event::Silent;
 use transhume::media::{
-    DeleteLimit, Hints, Look, MediaError, Options, Rhythm, Said, WatchOptions, watch,
+    Changes, DeleteLimit, Endpoint, Hints, Look, MediaError, Options, Rhythm, Said, WatchOptions,
+    listen, watch,
 };
+use transhume::wire::path::RelPath;
 
 use super::cli::transhume;
 use super::fixture::{Pair, Way, deleting};
@@ -21,12 +23,36 @@ use crate::harness::process::{signal, wait_until};
 /// How long something may take that takes a second or two on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-const KERNEL: WatchOptions = WatchOptions { hints: Hints::Kernel, rhythm: Rhythm::DEFAULT };
+/// How a watch learns of changes.
+#[derive(Clone)]
+enum How {
+    /// From the kernel, where that tells.
+    Kernel,
+    /// It looks often, and asks nobody.
+    Looking,
+    /// From these; it looks by itself when no test waits any more.
+    Told(Changes),
+}
 
-/// Looks often, and asks nobody.
-fn looking() -> WatchOptions {
-    let rhythm = Rhythm { quick_min: Duration::from_millis(100), ..Rhythm::DEFAULT };
-    WatchOptions { hints: Hints::None, rhythm: Rhythm { quick_max: rhythm.quick_min, ..rhythm } }
+impl How {
+    fn options(&self, source: &Endpoint, options: &Options) -> WatchOptions {
+        let rhythm = Rhythm::DEFAULT;
+        let (often, never) = (Duration::from_millis(100), Duration::from_secs(1_000_000));
+        match self {
+            How::Kernel => {
+                let hints = listen(source, options).map_or(Hints::None, Hints::Kernel);
+                WatchOptions { hints, rhythm }
+            }
+            How::Looking => WatchOptions {
+                hints: Hints::None,
+                rhythm: Rhythm { quick_min: often, quick_max: often, ..rhythm },
+            },
+            How::Told(changes) => WatchOptions {
+                hints: Hints::Told(changes.clone()),
+                rhythm: Rhythm { quick_min: never, quick_max: never, whole: never, ..rhythm },
+            },
+        }
+    }
 }
 
 /// What a watch has told.
@@ -44,7 +70,7 @@ async fn beside<T>(
     pair: &Pair,
     way: Way,
     options: &Options,
-    how: WatchOptions,
+    how: How,
     act: impl AsyncFnOnce(&Shared) -> T,
 ) -> (T, Log) {
     let log = Shared::default();
@@ -57,25 +83,20 @@ async fn beside<T>(
     (result, std::mem::take(&mut *log.lock().unwrap()))
 }
 
-async fn watched(
-    pair: &Pair,
-    way: Way,
-    options: &Options,
-    how: WatchOptions,
-    log: &Shared,
-) -> MediaError {
+async fn watched(pair: &Pair, way: Way, options: &Options, how: How, log: &Shared) -> MediaError {
     let manifests = pair.manifests.as_deref();
     let (source, target) =
         way.ends(&pair.host, &pair.command, &pair.source, &pair.target, manifests);
     let tell = |said: Said<'_>| {
         let mut log = log.lock().unwrap();
         match said {
-            Said::Begun(begun) => log.by_kernel = begun.is_ok(),
             Said::Passed { look, .. } => log.looks.push(look),
             Said::Failed { .. } => log.failures += 1,
             Said::Behind(_) => {}
         }
     };
+    let how = how.options(&source, options);
+    log.lock().unwrap().by_kernel = matches!(how.hints, Hints::Kernel(_));
     match watch(&source, &target, options, how, &Silent, tell).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -143,7 +164,7 @@ async fn what_the_kernel_tells_is_on_the_target_soon() {
         let pair = Pair::near();
         pair.source().file("old", "there before", 0o644);
         let ((), log) =
-            beside(&pair, way, &deleting(), KERNEL, async |_| live(&pair, way).await).await;
+            beside(&pair, way, &deleting(), How::Kernel, async |_| live(&pair, way).await).await;
         if log.by_kernel {
             assert_eq!(log.looks[0], Look::Whole, "{way:?}");
             // Others on this machine may fill the kernel's queue, which costs a look at everything.
@@ -160,8 +181,38 @@ async fn where_nobody_tells_it_is_found_by_looking() {
         let pair = Pair::near_remembering();
         pair.source().file("old", "there before", 0o644);
         let ((), log) =
-            beside(&pair, way, &deleting(), looking(), async |_| live(&pair, way).await).await;
+            beside(&pair, way, &deleting(), How::Looking, async |_| live(&pair, way).await).await;
         assert!(!log.by_kernel && log.looks[1..].iter().all(|look| *look == Look::Quick));
+    }
+}
+
+/// Somebody who knows of new files, as the database does, and of nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_is_told_of_a_place_that_place_is_looked_at_alone_and_nothing_is_deleted() {
+    for way in [Way::Local, Way::PushHelper, Way::PullSftp] {
+        let (pair, changes) = (Pair::near(), Changes::default());
+        let source = pair.source();
+        source.file("accounts/avatars/1/old.png", "before", 0o644).file("other/a", "x", 0o644);
+        let how = How::Told(changes.clone());
+        let ((), log) = beside(&pair, way, &deleting(), how, async |log| {
+            same(&pair, way, "the first pass").await;
+            until("its end", || !log.lock().unwrap().looks.is_empty()).await;
+            source.file("accounts/avatars/1/new.png", "after", 0o644);
+            fs::remove_file(source.path("accounts/avatars/1/old.png")).unwrap();
+            source.file("media/2/original/b.png", "uploaded", 0o644).file("other/b", "x", 0o644);
+            for place in ["accounts/avatars/1", "media/2", "media/3"] {
+                changes.add(RelPath::new(place.as_bytes()).unwrap());
+            }
+            let there = |path: &str| pair.target.join(path).exists();
+            until("a file in a directory that was there", || there("accounts/avatars/1/new.png"))
+                .await;
+            until("one in a new directory", || there("media/2/original/b.png")).await;
+            until("the end of the pass", || log.lock().unwrap().looks.len() > 1).await;
+            // Whether what is not there went away, or is still to come, was not told.
+            assert!(there("accounts/avatars/1/old.png") && !there("other/b"), "{way:?}");
+        })
+        .await;
+        assert!(log.looks[1..].iter().all(|look| *look == Look::Changed), "{:?}", log.looks);
     }
 }
 
@@ -169,7 +220,7 @@ async fn where_nobody_tells_it_is_found_by_looking() {
 async fn more_than_can_be_named_is_found_by_looking_at_everything() {
     let (pair, way) = (Pair::near_remembering(), Way::PushHelper);
     fs::create_dir(pair.source.join("wide")).unwrap();
-    let ((), log) = beside(&pair, way, &deleting(), KERNEL, async |log| {
+    let ((), log) = beside(&pair, way, &deleting(), How::Kernel, async |log| {
         same(&pair, way, "the first pass").await;
         let by_kernel = log.lock().unwrap().by_kernel;
         for number in 0..5000 {
@@ -192,7 +243,7 @@ async fn what_is_not_part_of_the_tree_wakes_nobody() {
     let (pair, way) = (Pair::near(), Way::Local);
     pair.source().file("cache/busy", "x", 0o644).file("local", "x", 0o644);
     let options = Options { exclude: vec![b"/cache/".to_vec()], ..deleting() };
-    let ((), log) = beside(&pair, way, &options, KERNEL, async |log| {
+    let ((), log) = beside(&pair, way, &options, How::Kernel, async |log| {
         until("the first pass", || !log.lock().unwrap().looks.is_empty()).await;
         for number in 0..20 {
             fs::write(pair.source.join("cache/busy"), format!("{number}")).unwrap();
@@ -217,7 +268,7 @@ async fn deletions_are_limited_over_all_passes_together() {
     let options = Options { max_delete: limit, ..deleting() };
     let log = Shared::default();
     let ended = tokio::select! {
-        ended = watched(&pair, way, &options, KERNEL, &log) => ended,
+        ended = watched(&pair, way, &options, How::Kernel, &log) => ended,
         () = async {
             for number in 0..50 {
                 same(&pair, way, "so far").await;
@@ -238,7 +289,7 @@ async fn a_source_that_is_emptied_meanwhile_deletes_nothing() {
     pair.source().file("a", "x", 0o644).file("b", "x", 0o644);
     let (log, options) = (Shared::default(), deleting());
     let ended = tokio::select! {
-        ended = watched(&pair, way, &options, KERNEL, &log) => ended,
+        ended = watched(&pair, way, &options, How::Kernel, &log) => ended,
         () = async {
             same(&pair, way, "the first pass").await;
             fs::rename(pair.source.join("a"), pair.dir.path().join("a")).unwrap();
@@ -254,7 +305,7 @@ async fn a_lost_connection_is_opened_again() {
     let pair = Pair::over_ssh().await;
     pair.source().file("before", "x", 0o644);
     for way in [Way::PushHelper, Way::PushSftp] {
-        let ((), _) = beside(&pair, way, &deleting(), KERNEL, async |_| {
+        let ((), _) = beside(&pair, way, &deleting(), How::Kernel, async |_| {
             same(&pair, way, "the first pass").await;
             pair.killer()();
             pair.source().file(format!("{way:?}"), "x", 0o644);

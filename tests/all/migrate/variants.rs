@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use super::{assert_exit, told, transhume};
+use super::{assert_exit, driven_by_the_new_server, told, transhume};
 use crate::harness::sandbox::{Options, Sandbox, Side, Snapshot};
 
 /// Adds lines to the old server's `.env.production`; of two equal names the last one counts.
@@ -55,14 +55,7 @@ fn a_search_index_is_filled_anew() {
 #[test]
 fn the_new_server_can_drive_the_move() {
     let sandbox = Sandbox::start(&Options::small());
-    let mut config = sandbox.config();
-    let source = config["source"].as_table_mut().unwrap();
-    source.extend(sandbox.old.ssh_config());
-    let target = config["target"].as_table_mut().unwrap();
-    for name in ["host", "identity", "ssh_options"] {
-        target.remove(name);
-    }
-    sandbox.write_config(&config);
+    sandbox.write_config(&driven_by_the_new_server(&sandbox));
     goes_back_and_then_moves(&sandbox, "dark-probe");
 }
 
