@@ -14,6 +14,7 @@ mod hostile;
 mod hostile_parts;
 mod liar;
 mod memory;
+mod million;
 mod model;
 mod odd_sftp;
 mod order;

@@ -9,23 +9,26 @@ use crate::harness::sshd::Sshd;
 use super::tree::{Exact, Tree, assert_same, fill, noise};
 
 /// Two directories and a server that leads to the same machine.
-struct Desk {
+pub struct Desk {
     dir: tempfile::TempDir,
-    sshd: Sshd,
+    pub sshd: Sshd,
 }
 
 impl Desk {
     fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Desk::at(tempfile::tempdir().unwrap())
+    }
+
+    pub fn at(dir: tempfile::TempDir) -> Self {
         let cache = dir.path().join("cache").to_string_lossy().into_owned();
         Desk { sshd: Sshd::builder().env("XDG_CACHE_HOME", &cache).start(), dir }
     }
 
-    fn path(&self, name: &str) -> std::path::PathBuf {
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
         self.dir.path().join(name)
     }
 
-    fn there(&self, name: &str) -> String {
+    pub fn there(&self, name: &str) -> String {
         format!(
             "ssh://{}@127.0.0.1:{}{}",
             self.sshd.user(),
@@ -35,12 +38,16 @@ impl Desk {
     }
 
     fn files(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = transhume();
         command.arg("files").args(arguments);
         command.arg("--identity").arg(self.sshd.client_key());
         let known_hosts = format!("UserKnownHostsFile={}", self.sshd.known_hosts().display());
         command.args(["-e", &known_hosts, "-e", "GlobalKnownHostsFile=none"]);
-        command.output().unwrap()
+        command
     }
 }
 

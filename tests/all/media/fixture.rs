@@ -245,7 +245,7 @@ impl Pair {
 }
 
 /// The helpers that `sshd` has started, also those whose session ended.
-fn helpers(sshd: &Sshd) -> Vec<u32> {
+pub fn helpers(sshd: &Sshd) -> Vec<u32> {
     let is_helper = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).any(|word| word == b"helper")

@@ -44,6 +44,14 @@ impl Watch {
     }
 }
 
+impl Drop for Watch {
+    /// It would go on for ever where a test failed.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// As Mastodon does it: the file, and then the row that names it. Gives the path.
 fn upload(old: &Side) -> String {
     let sql = |sql: &str| old.postgres.sql(DATABASE, sql).trim().to_owned();
