@@ -157,11 +157,15 @@ fn diff_similar_fast_rsync(bencher: Bencher) {
     let files = Files::new();
     let signature = Signature::calculate(&files.old, OPTIONS);
     let index = signature.index();
-    bencher.counter(BytesCount::new(FILE_BYTES)).bench_local(|| {
+    let diff = || {
         let mut delta = Vec::new();
         fast_rsync::diff(&index, black_box(&files.new), &mut delta).expect("a delta");
         delta
-    });
+    };
+    let (delta, mut new) = (diff(), Vec::new());
+    fast_rsync::apply(&files.old, &delta, &mut new).expect("a new file");
+    assert!(new == files.new, "another file came out");
+    bencher.counter(BytesCount::new(FILE_BYTES)).bench_local(diff);
 }
 
 #[divan::bench(sample_count = 5)]
@@ -171,6 +175,8 @@ fn diff_similar_rdiff(bencher: Bencher) {
         files.rdiff("signature", &["old", "signature"]);
         let bencher = bencher.counter(BytesCount::new(FILE_BYTES));
         bencher.bench_local(|| files.rdiff("delta", &["signature", "new", "delta"]));
+        files.rdiff("patch", &["old", "delta", "patched"]);
+        assert!(fs::read(files.path("patched")).expect("a file") == files.new);
     }
 }
 
@@ -215,6 +221,7 @@ fn diff_unrelated_fast_rsync(bencher: Bencher) {
 fn patch_ours(bencher: Bencher) {
     let files = Files::new();
     let delta = files.diff(&files.basis(), "new").1;
+    assert!(files.patch(&delta) == files.new, "another file came out");
     bencher.counter(BytesCount::new(FILE_BYTES)).bench_local(|| files.patch(black_box(&delta)));
 }
 
@@ -224,11 +231,13 @@ fn patch_fast_rsync(bencher: Bencher) {
     let signature = Signature::calculate(&files.old, OPTIONS);
     let mut delta = Vec::new();
     fast_rsync::diff(&signature.index(), &files.new, &mut delta).expect("a delta");
-    bencher.counter(BytesCount::new(FILE_BYTES)).bench_local(|| {
+    let patch = || {
         let mut new = Vec::new();
         fast_rsync::apply(&files.old, black_box(&delta), &mut new).expect("a new file");
         new
-    });
+    };
+    assert!(patch() == files.new, "another file came out");
+    bencher.counter(BytesCount::new(FILE_BYTES)).bench_local(patch);
 }
 
 #[divan::bench(sample_count = 5)]

@@ -1,8 +1,10 @@
 //! What a pass with nothing to do costs over both sides of a local tree in Mastodon's layout:
-//! listing everything, with what the last pass found, and believing that of old files; beside a
-//! plain walk over both with `std::fs`. Each checks what it found. `cargo bench --bench scan`.
+//! listing everything, with what the last pass found, and believing that of old files; beside plain
+//! walks over one side after the other, with `std::fs`, walkdir and jwalk (two threads), which look at
+//! each entry and compare nothing. Each checks what it found. `cargo bench --bench scan`.
 
 use std::fs;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -73,36 +75,69 @@ impl Trees {
     }
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 20)]
 fn listing_everything(bencher: Bencher) {
     Trees::new(false).bench(bencher, false, None);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 20)]
 fn remembering_names(bencher: Bencher) {
     Trees::new(true).bench(bencher, true, None);
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 20)]
 fn remembering_old_files(bencher: Bencher) {
     Trees::new(true).bench(bencher, true, Some(Duration::ZERO));
 }
 
-#[divan::bench]
-fn plain_walk(bencher: Bencher) {
-    fn walk(dir: &Path) -> u64 {
+/// A walk over both sides; what `entries` counts below and with a root.
+fn walk(bencher: Bencher, entries: impl Fn(&Path) -> u64) {
+    let trees = Trees::new(false);
+    bencher.counter(ItemsCount::new(trees.entries)).bench_local(|| {
+        assert_eq!(entries(&trees.side("source")) + entries(&trees.side("target")), trees.entries);
+    });
+}
+
+#[divan::bench(sample_count = 20)]
+fn walk_std(bencher: Bencher) {
+    fn entries(dir: &Path) -> u64 {
         let mut count = 1;
         for entry in fs::read_dir(dir).expect("a directory") {
             let entry = entry.expect("an entry");
             match entry.metadata().expect("its status").is_dir() {
-                true => count += walk(&entry.path()),
+                true => count += entries(&entry.path()),
                 false => count += 1,
             }
         }
         count
     }
-    let trees = Trees::new(false);
-    bencher.counter(ItemsCount::new(trees.entries)).bench_local(|| {
-        assert_eq!(walk(&trees.side("source")) + walk(&trees.side("target")), trees.entries);
+    walk(bencher, entries);
+}
+
+#[divan::bench(sample_count = 20)]
+fn walk_walkdir(bencher: Bencher) {
+    walk(bencher, |root| {
+        let entries = walkdir::WalkDir::new(root).sort_by_file_name().into_iter();
+        entries.map(|entry| look(entry.expect("an entry").metadata().expect("its status"))).sum()
     });
+}
+
+/// It looks at the entries of a directory where it lists it, on one of two threads.
+#[divan::bench(sample_count = 20)]
+fn walk_jwalk(bencher: Bencher) {
+    walk(bencher, |root| {
+        let threads = jwalk::Parallelism::RayonNewPool(2);
+        let walk = jwalk::WalkDirGeneric::<((), u64)>::new(root).skip_hidden(false).sort(true);
+        let walk = walk.parallelism(threads).process_read_dir(|_, _, _, entries| {
+            for entry in entries.iter_mut().flatten() {
+                entry.client_state = look(entry.metadata().expect("its status"));
+            }
+        });
+        walk.into_iter().map(|entry| entry.expect("an entry").client_state).sum()
+    });
+}
+
+fn look(status: fs::Metadata) -> u64 {
+    black_box(status);
+    1
 }

@@ -1,12 +1,17 @@
-//! What a byte costs between the machines: the packed stream of a dump, and the frames of files.
-//! Each checks once that what comes out is what went in. `cargo bench` runs them.
+//! What a byte costs between the machines: the packed stream of a dump, frames (beside tokio-util's
+//! codec of lengths, which has no kinds), and whole small files packed together (beside the tar crate).
+//! Each checks once that what comes out is what went in. `cargo bench --bench wire` runs them.
 
 use std::hint::black_box;
+use std::io::Read;
 
+use bytes::{Bytes, BytesMut};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher};
 use tokio::runtime::{Builder, Runtime};
+use tokio_util::codec::{Decoder, Encoder, LengthDelimitedCodec};
 use transhume::host::pipe::{PackOptions, pack, unpack};
+use transhume::wire::frame::{Frame, FrameKind, Frames};
 use transhume::wire::message::{Request, Store};
 use transhume::wire::path::RelPath;
 use transhume::wire::stream::{FrameQueue, RequestDecoder};
@@ -69,34 +74,107 @@ fn unpack_rows(bencher: Bencher) {
     });
 }
 
+/// Frames of a size into one buffer and out again.
+fn frames<T, C: Encoder<T> + Decoder>(
+    bencher: Bencher,
+    bytes: usize,
+    codec: impl Fn() -> C,
+    item: impl Fn(Bytes) -> T,
+    body: impl Fn(C::Item) -> Bytes,
+) {
+    let content = Bytes::from(vec![7; bytes]);
+    let round = |see: &mut dyn FnMut(Bytes)| {
+        let (mut codec, mut stream) = (codec(), BytesMut::new());
+        for _ in 0..FILES {
+            let written = codec.encode(item(content.clone()), &mut stream);
+            assert!(written.is_ok(), "too long");
+        }
+        while let Ok(Some(frame)) = codec.decode(&mut stream) {
+            see(body(frame));
+        }
+    };
+    let mut same = 0;
+    round(&mut |body| same += usize::from(body == content));
+    assert_eq!(same, FILES, "other frames came out");
+    bencher
+        .counter(ItemsCount::new(FILES))
+        .counter(BytesCount::new(FILES * bytes))
+        .bench_local(|| round(&mut |body| drop(black_box(body))));
+}
+
+#[divan::bench(args = [200, 20_000])]
+fn frames_ours(bencher: Bencher, bytes: usize) {
+    frames(bencher, bytes, || Frames, |body| Frame::new(FrameKind::Data, body), |frame| frame.body);
+}
+
+#[divan::bench(args = [200, 20_000])]
+fn frames_tokio_util(bencher: Bencher, bytes: usize) {
+    frames(bencher, bytes, LengthDelimitedCodec::new, |body| body, BytesMut::freeze);
+}
+
+fn path(number: usize) -> String {
+    format!("cache/media_attachments/files/108/{number:03}/original/0f1e2d3c.png")
+}
+
 /// Whole files of a size, as a lane sends them to a helper: into frames and out again.
 #[divan::bench(args = [200, 20_000])]
-fn frame_whole_files(bencher: Bencher, bytes: usize) {
-    let content = bytes::Bytes::from(vec![7; bytes]);
+fn pack_small_files_ours(bencher: Bencher, bytes: usize) {
+    let content = Bytes::from(vec![7; bytes]);
     let digest = Digest(*blake3::hash(&content).as_bytes());
     let meta =
         Meta { mode: 0o644, uid: 991, gid: 991, mtime: Mtime { secs: 1_700_000_000, nanos: 5 } };
-    let path = |number: usize| {
-        let text = format!("cache/media_attachments/files/108/{number:03}/original/0f1e2d3c.png");
-        RelPath::new(text.as_bytes()).expect("a path")
-    };
-    let round = || {
+    let path = |number| RelPath::new(path(number).as_bytes()).expect("a path");
+    let round = |see: &mut dyn FnMut(Request)| {
         let (mut queue, mut decoder) = (FrameQueue::default(), RequestDecoder::default());
-        let mut files = 0;
         for number in 0..FILES {
             let (path, content) = (path(number), content.clone());
             let ticket = number as u64;
             let store = Store::Whole { ticket, path, meta, digest, content };
             queue.request(Request::Store(store)).expect("fits into frames");
             for frame in queue.take(number + 1 == FILES) {
-                decoder.push(frame, &mut |_| files += 1).expect("frames of ours");
+                decoder.push(frame, &mut |request| see(request)).expect("frames of ours");
             }
         }
-        files
     };
-    assert_eq!(round(), FILES);
+    let mut same = 0;
+    round(&mut |request| {
+        let Request::Store(Store::Whole { path: at, content: read, .. }) = request else { return };
+        same += usize::from(at == path(same) && read == content);
+    });
+    assert_eq!(same, FILES, "other files came out");
     bencher
         .counter(ItemsCount::new(FILES))
         .counter(BytesCount::new(FILES * bytes))
-        .bench_local(round);
+        .bench_local(|| round(&mut |request| drop(black_box(request))));
+}
+
+/// The same as an archive, without digests.
+#[divan::bench(args = [200, 20_000])]
+fn pack_small_files_tar(bencher: Bencher, bytes: usize) {
+    let content = vec![7; bytes];
+    let round = |see: &mut dyn FnMut(String, Vec<u8>)| {
+        let mut archive = tar::Builder::new(Vec::new());
+        for number in 0..FILES {
+            let mut head = tar::Header::new_ustar();
+            head.set_size(bytes as u64);
+            head.set_mode(0o644);
+            head.set_mtime(1_700_000_000);
+            archive.append_data(&mut head, path(number), &content[..]).expect("a file");
+        }
+        let archive = archive.into_inner().expect("an archive");
+        for entry in tar::Archive::new(&archive[..]).entries().expect("its files") {
+            let mut entry = entry.expect("a file");
+            let path = entry.path().expect("its path").to_string_lossy().into_owned();
+            let mut content = Vec::with_capacity(bytes);
+            entry.read_to_end(&mut content).expect("its content");
+            see(path, content);
+        }
+    };
+    let mut same = 0;
+    round(&mut |at, read| same += usize::from(at == path(same) && read == content));
+    assert_eq!(same, FILES, "other files came out");
+    bencher
+        .counter(ItemsCount::new(FILES))
+        .counter(BytesCount::new(FILES * bytes))
+        .bench_local(|| round(&mut |path, content| drop(black_box((path, content)))));
 }
