@@ -157,6 +157,8 @@ pub struct Database {
     pub jobs: usize,
     /// How closely the copy is compared with the source.
     pub verify: DatabaseVerify,
+    /// Raise settings of the target's whole cluster for the time of the copy.
+    pub tune_cluster: bool,
     /// Drop and replace this database on the target although it holds tables. Must be its name.
     pub replace_target: Option<String>,
 }

@@ -10,6 +10,7 @@
 
 mod analyze;
 mod check;
+pub mod cluster;
 pub mod compare;
 pub mod conninfo;
 mod copied;

@@ -3,8 +3,10 @@
 mod ends;
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use crate::config::DatabaseMode;
+use crate::database::cluster;
 use crate::database::compare::{self, Depth};
 use crate::database::predict::{Packing, Wanted};
 use crate::database::preflight::TARGET;
@@ -70,6 +72,10 @@ pub(super) struct Arguments {
     /// superuser on the target and leaves nothing behind
     #[arg(long)]
     amcheck: bool,
+    /// Raise max_wal_size and checkpoint_timeout of the target's whole cluster for the time of the
+    /// copy, and put them back however it ends; needs a superuser there
+    #[arg(long)]
+    tune_cluster: bool,
     /// Look at both sides and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -115,14 +121,20 @@ pub(super) async fn run(arguments: Arguments, common: &Common) -> Result<Exit, F
     let verb = "db".to_owned();
     display.monitor().emit(Event::RunStarted { run: run.clone(), verb });
     let interrupted = interrupt::token()?;
+    let ends = OnceLock::new();
     let result = tokio::select! {
-        result = copy(&arguments, &run, common, &display) => result,
+        result = copy(&arguments, &run, common, &display, &ends) => result,
         () = interrupted.cancelled() => Err(Failure::message(
             Exit::Interrupted,
             "interrupted; the target is marked as half-done",
             Some("the same command starts again and replaces it".into()),
         )),
     };
+    if let (true, Some(ends)) = (interrupted.is_cancelled() && arguments.tune_cluster, ends.get()) {
+        let monitor = display.monitor();
+        let problems = cluster::restore(&ends.destination, Some(&run), &*monitor).await;
+        cluster::tell(problems, &*monitor);
+    }
     let exit = result.as_ref().map_or_else(Failure::exit, |exit| *exit);
     display.close(&run, exit);
     result
@@ -139,18 +151,20 @@ async fn copy(
     run: &str,
     common: &Common,
     display: &Display,
+    ends: &OnceLock<Ends>,
 ) -> Result<Exit, Failure> {
-    let ends = ends::connect(arguments, &*display.monitor()).await?;
-    let Ends { source, destination, .. } = &ends;
+    let connected = ends::connect(arguments, &*display.monitor()).await?;
+    let ends = ends.get_or_init(|| connected);
+    let Ends { source, destination, .. } = ends;
     let warned = look(source, destination, arguments, common, display).await?;
     if arguments.dry_run {
-        let predicted = database::predict(source, destination, wanted(arguments, &ends));
+        let predicted = database::predict(source, destination, wanted(arguments, ends));
         let text = format!("the copy would take {}", predicted.await.map_err(failure)?);
         display.monitor().emit(Event::Note { text });
         return Ok(if warned { Exit::Problems } else { Exit::Done });
     }
     let monitor = display.monitor();
-    let options = options(arguments, &ends);
+    let options = options(arguments, ends);
     let transferred =
         database::transfer(source, destination, run, &options, &*monitor).await.map_err(failure)?;
     let mut problems = tell(&transferred, &*monitor);
@@ -179,12 +193,16 @@ async fn look(
 ) -> Result<bool, Failure> {
     // To search all rows takes a good part of what it takes to copy them, which finds the same.
     let table_bytes_max = arguments.dry_run.then_some(LOOKED_AT_BYTES_MAX);
-    let looking = Looking { table_bytes_max, jobs: arguments.jobs };
+    let tune_cluster = arguments.tune_cluster;
+    let looking = Looking { table_bytes_max, jobs: arguments.jobs, tune_cluster };
     let findings = database::check_for(source, destination, looking).await.map_err(failure)?;
     let worth_telling =
         |finding: &&Finding| finding.level > event::Level::Ok || common.verbose > 0 || common.json;
     for finding in findings.iter().filter(worth_telling) {
         display.monitor().emit(finding.clone().into());
+    }
+    if arguments.dry_run {
+        rehearse(&findings, &*display.monitor());
     }
     // That a database is dropped is what `--replace` asked for.
     let is_asked = |finding: &&Finding| {
@@ -196,6 +214,17 @@ async fn look(
         Some(event::Level::Refusal) => Err(failure(DatabaseError::Refused { findings })),
         Some(event::Level::Warning) => Ok(true),
         Some(event::Level::Ok) | None => Ok(false),
+    }
+}
+
+/// What would be done to the settings of the cluster is told also where all is well.
+fn rehearse(findings: &[Finding], monitor: &dyn Monitor) {
+    let is_one = |finding: &&Finding| {
+        finding.level == event::Level::Ok && finding.subject == cluster::SUBJECT
+    };
+    for finding in findings.iter().filter(is_one) {
+        let text = format!("{}: {}", finding.subject, finding.text);
+        monitor.emit(Event::Note { text });
     }
 }
 
@@ -235,6 +264,7 @@ fn options(arguments: &Arguments, ends: &Ends) -> database::Options {
         mode: mode(arguments.mode, compression, arguments.jobs),
         compare,
         skip_compare: arguments.verify == Verify::None,
+        tune_cluster: arguments.tune_cluster,
     }
 }
 
@@ -297,6 +327,7 @@ fn failure(error: DatabaseError) -> Failure {
         DatabaseError::Refused { .. }
         | DatabaseError::NotEmpty { .. }
         | DatabaseError::Unfit { .. }
+        | DatabaseError::NoTuneRight { .. }
         | DatabaseError::Pooler { .. } => Exit::Refused,
         DatabaseError::Unreachable { .. }
         | DatabaseError::NoAnswer { .. }

@@ -4,7 +4,7 @@ use super::preflight::{Facts, findings};
 use super::session::Access;
 use super::target::Destination;
 use super::tools::Tool;
-use super::{DatabaseError, Server, inspect, risks, session, target, tools};
+use super::{DatabaseError, Server, cluster, inspect, risks, session, target, tools};
 use crate::event::Finding;
 
 /// What to look at.
@@ -15,6 +15,8 @@ pub struct Looking {
     pub table_bytes_max: Option<u64>,
     /// How many the copy is to do at the same time; 0 for one for each core.
     pub jobs: usize,
+    /// Whether settings of the target's cluster are to be raised for the copy.
+    pub tune_cluster: bool,
 }
 
 /// Findings about a copy from `source` to `destination`. Rows are looked at too, in tables up to
@@ -24,7 +26,7 @@ pub async fn check(
     destination: &Destination,
     table_bytes_max: u64,
 ) -> Result<Vec<Finding>, DatabaseError> {
-    let looking = Looking { table_bytes_max: Some(table_bytes_max), jobs: 0 };
+    let looking = Looking { table_bytes_max: Some(table_bytes_max), jobs: 0, tune_cluster: false };
     check_for(source, destination, looking).await
 }
 
@@ -37,6 +39,7 @@ pub async fn check_for(
     let mut facts = gather(source, destination).await?;
     facts.jobs = looking.jobs;
     let mut found = findings(&facts);
+    found.extend(cluster::findings(destination, &facts.database, looking.tune_cluster).await?);
     if let Some(table_bytes_max) = looking.table_bytes_max {
         found.extend(risks::find(source, table_bytes_max).await?);
     }

@@ -63,6 +63,10 @@ pub enum DatabaseError {
     InUse { server: String, database: String, who: String },
     #[error("{user} may not create the database {database} on {server}")]
     NoCreateRight { server: String, user: String, database: String },
+    /// `grants` says whether that server's version can allow it to others than superusers, the
+    /// source why somebody else who was to do it could not.
+    #[error("{user} may not change the settings of the cluster at {server}")]
+    NoTuneRight { server: String, user: String, grants: bool, source: Option<Box<DatabaseError>> },
     #[error("{server} does not have the locale {locale}")]
     LocaleMissing { server: String, locale: String, source: Box<SqlError> },
 }
@@ -157,6 +161,7 @@ impl Advice for DatabaseError {
                 "as the superuser: `ALTER ROLE \"{user}\" CREATEDB`, or name an administrator's \
                  login"
             )),
+            DatabaseError::NoTuneRight { .. } => Some(super::cluster::remedy(self)),
             DatabaseError::LocaleMissing { locale, .. } => Some(format!(
                 "on the target: add `{locale}` to /etc/locale.gen, run `locale-gen`, restart \
                  PostgreSQL"
@@ -189,6 +194,7 @@ impl Advice for DatabaseError {
             | DatabaseError::Unfit { .. }
             | DatabaseError::InUse { .. }
             | DatabaseError::NoCreateRight { .. }
+            | DatabaseError::NoTuneRight { .. }
             | DatabaseError::LocaleMissing { .. } => Retry::Never,
         }
     }

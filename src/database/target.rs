@@ -29,6 +29,8 @@ pub struct Destination {
     pub server: Server,
     /// Who creates it: a superuser or a role with CREATEDB. Default: the same login.
     pub admin: Option<Server>,
+    /// Who may change the settings of the cluster, where neither of the two may.
+    pub tuner: Option<Server>,
     /// The role that will own it and everything in it.
     pub owner: String,
     /// Create that role, with the password of `server`, where it is missing.
@@ -70,7 +72,7 @@ impl Destination {
     /// A destination that the login of `server` creates and owns.
     pub fn new(server: Server) -> Destination {
         let owner = server.user.clone();
-        Destination { server, admin: None, owner, create_role: false, replace: None }
+        Destination { server, admin: None, tuner: None, owner, create_role: false, replace: None }
     }
 
     pub fn may_replace(&self) -> bool {
@@ -92,25 +94,37 @@ impl Destination {
         if may_create.unwrap_or(true) {
             return self;
         }
+        Destination { admin: Some(self.superuser(os_user)), ..self }
+    }
+
+    /// The superuser `postgres` of that server, who comes through the socket as the user `os_user`.
+    pub fn superuser(&self, os_user: &str) -> Server {
         let address = match &self.server.address {
             Address::Unix { .. } => self.server.address.clone(),
             Address::Tcp { port, .. } => {
                 Address::Unix { path: socket_path(SOCKET_DIR_DEFAULT, *port) }
             }
         };
-        let admin = Server {
+        Server {
             address,
             user: "postgres".into(),
             password: None,
             os_user: RunAs::User(os_user.to_owned()),
             ..self.server.clone()
-        };
-        Destination { admin: Some(admin), ..self }
+        }
     }
 
     /// A session of the administrator, in a database that is not the one to be made.
     pub async fn admin_session(&self, access: Access) -> Result<Session, DatabaseError> {
-        let login = self.admin.as_ref().unwrap_or(&self.server);
+        self.maintenance_session(self.admin.as_ref().unwrap_or(&self.server), access).await
+    }
+
+    /// A session of `login` in a database that is not the one to be made.
+    pub(super) async fn maintenance_session(
+        &self,
+        login: &Server,
+        access: Access,
+    ) -> Result<Session, DatabaseError> {
         match session::connect(&login.with_database("postgres"), access).await {
             Err(DatabaseError::NoDatabase { .. }) => {
                 session::connect(&login.with_database("template1"), access).await

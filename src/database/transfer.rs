@@ -7,9 +7,10 @@ use crate::event::Monitor;
 
 use super::compare::{self, Comparison};
 use super::copied::Copied;
+use super::inspect::DatabaseFacts;
 use super::session::{self, Access};
 use super::target::{self, Destination, Mark, MarkState};
-use super::{DatabaseError, Server, Snapshot, inspect, parallel, stream};
+use super::{DatabaseError, Server, Snapshot, cluster, inspect, parallel, stream};
 
 /// How to transfer.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub struct Options {
     pub compare: compare::Options,
     /// Leave the comparison out: the caller makes it.
     pub skip_compare: bool,
+    /// Raise settings of the target's cluster for the time of the copy.
+    pub tune_cluster: bool,
 }
 
 /// The way to copy, and how.
@@ -54,11 +57,73 @@ pub async fn transfer(
     options: &Options,
     monitor: &dyn Monitor,
 ) -> Result<Transferred, DatabaseError> {
-    let session = session::connect(source, Access::Read).await?;
-    let facts = inspect::inspect_database(&session).await?;
-    drop(session);
-    let prepared = target::prepare(destination, &facts, run).await?;
-    let result = fill(source, destination, &prepared, options, monitor).await;
+    let job = Job { source, destination, run, options, monitor };
+    let mut problems = Vec::new();
+    match job.transfer(&mut problems).await {
+        Ok(mut transferred) => {
+            transferred.copied.problems.extend(problems);
+            Ok(transferred)
+        }
+        Err(error) => {
+            cluster::tell(problems, monitor);
+            Err(error)
+        }
+    }
+}
+
+/// One transfer.
+struct Job<'a> {
+    source: &'a Server,
+    destination: &'a Destination,
+    run: &'a str,
+    options: &'a Options,
+    monitor: &'a dyn Monitor,
+}
+
+impl Job<'_> {
+    /// What is wrong with the settings of the cluster is added to `problems`, also where it fails.
+    async fn transfer(&self, problems: &mut Vec<String>) -> Result<Transferred, DatabaseError> {
+        let Job { source, destination, run, options, monitor } = *self;
+        let session = session::connect(source, Access::Read).await?;
+        let facts = inspect::inspect_database(&session).await?;
+        drop(session);
+        let hands = cluster::ready(destination, options.tune_cluster, monitor, problems).await?;
+        let prepared = target::prepare(destination, &facts, run).await?;
+        let result = match hands {
+            Some(hands) => self.fill_raised(hands, &facts, &prepared, problems).await,
+            None => fill(source, destination, &prepared, options, monitor).await,
+        };
+        mark(destination, run, result).await
+    }
+
+    /// Fills the target while settings of its cluster are raised. They are put back before the
+    /// target is marked: a complete copy has nothing left to be done.
+    async fn fill_raised(
+        &self,
+        hands: cluster::Hands,
+        facts: &DatabaseFacts,
+        prepared: &target::Prepared,
+        problems: &mut Vec<String>,
+    ) -> Result<Transferred, DatabaseError> {
+        let Job { source, destination, run, options, monitor } = *self;
+        let raised = cluster::raise(&hands, destination, facts, run, monitor, problems).await;
+        let result = match raised {
+            Ok(()) => fill(source, destination, prepared, options, monitor).await,
+            Err(error) => Err(error),
+        };
+        // Its session may be gone with the link; putting back takes a new one.
+        drop(hands);
+        problems.extend(cluster::restore(destination, Some(run), monitor).await);
+        result
+    }
+}
+
+/// Marks the target by how the copy ended.
+async fn mark(
+    destination: &Destination,
+    run: &str,
+    result: Result<Transferred, DatabaseError>,
+) -> Result<Transferred, DatabaseError> {
     let state = match &result {
         Ok(Transferred { comparison: Some(comparison), .. }) if comparison.is_equal() => {
             MarkState::Complete

@@ -52,6 +52,10 @@ pub(super) async fn connect(arguments: &Arguments, monitor: &dyn Monitor) -> Res
     let mut destination = destination.with_admin(&arguments.admin_user).await;
     if let Some(admin) = &mut destination.admin {
         admin.helper = helper(arguments, admin, reach(&admin.os_user), monitor).await;
+    } else if arguments.tune_cluster {
+        let mut tuner = destination.superuser(&arguments.admin_user);
+        tuner.helper = helper(arguments, &tuner, reach(&tuner.os_user), monitor).await;
+        destination.tuner = Some(tuner);
     }
     Ok(Ends { source, destination, through_ssh, unpacker })
 }

@@ -46,7 +46,9 @@ impl Look<'_> {
         // What it would say of another database leads astray.
         if is_known {
             let jobs = world.config.database.jobs;
-            let looking = Looking { table_bytes_max: Some(LOOKED_AT_BYTES_MAX), jobs };
+            let tune_cluster = world.config.database.tune_cluster;
+            let table_bytes_max = Some(LOOKED_AT_BYTES_MAX);
+            let looking = Looking { table_bytes_max, jobs, tune_cluster };
             let checked = database::check_for(&server, &destination, looking).await;
             let findings = self.keep("database", checked).unwrap_or_default();
             self.findings.extend(findings.into_iter().map(|it| in_a_move(it, &destination)));
@@ -104,6 +106,11 @@ impl Look<'_> {
         destination.create_role = destination.admin.is_some();
         if let Some(admin) = &mut destination.admin {
             admin.helper = self.bridge(&world.target).await;
+        } else if world.config.database.tune_cluster {
+            // Its role may make a database, as Mastodon's guide has it, but not change settings.
+            let mut tuner = destination.superuser(admin);
+            tuner.helper = self.bridge(&world.target).await;
+            destination.tuner = Some(tuner);
         }
         destination
     }

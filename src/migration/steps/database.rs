@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Scene;
 use crate::config::{self, DatabaseMode, DatabaseVerify};
+use crate::database::cluster;
 use crate::database::compare;
 use crate::database::predict::{Packing, Prediction, Wanted};
 use crate::database::stream::{self, Compression, Level};
@@ -65,8 +66,12 @@ impl Step for Database {
         let Scene { world, facts, run, .. } = &self.scene;
         let database = &world.config.database;
         let mode = mode(database, compression(world).await);
-        let options =
-            database::Options { mode, compare: comparing(database), ..Default::default() };
+        let options = database::Options {
+            mode,
+            compare: comparing(database),
+            tune_cluster: database.tune_cluster,
+            ..Default::default()
+        };
         let (source, target) = (&facts.database, &facts.destination);
         let done = database::transfer(source, target, run, &options, &*world.monitor).await?;
         for problem in done.copied.problems {
@@ -98,9 +103,12 @@ impl Step for Database {
         }
     }
 
-    /// Drops the copy, and nothing that is not this run's copy.
+    /// Puts back what a copy that was cut off had raised; drops the copy, and nothing that is not
+    /// this run's copy.
     async fn undo(&self, _: &Value) -> Result<(), StepError> {
         let (destination, run) = (&self.scene.facts.destination, &self.scene.run);
+        let monitor = &*self.scene.world.monitor;
+        cluster::tell(cluster::try_restore(destination, monitor).await?, monitor);
         let complete = self.mark().await?.is_some_and(|mark| mark.state == MarkState::Complete);
         if complete {
             target::set_mark(destination, &Mark::new(run, MarkState::Failed)).await?;
@@ -198,6 +206,9 @@ impl Step for Adopt {
 
     async fn run(&self, _: &Value) -> Result<(), StepError> {
         let Scene { world, facts, run, .. } = &self.0;
+        // If the copy could not put back what it had raised, the way there may be better now.
+        let left = cluster::restore_if_raised(&facts.destination, &*world.monitor).await?;
+        cluster::tell(left, &*world.monitor);
         let session = database::session::connect(&facts.database, database::Access::Read).await?;
         let source = database::inspect::inspect_database(&session).await?;
         target::remove_mark(&facts.destination, &source).await?;
