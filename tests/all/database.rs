@@ -1,5 +1,6 @@
 //! The database engine on real clusters.
 
+mod cluster;
 mod content;
 mod copy;
 mod differences;

@@ -59,7 +59,7 @@ fn the_new_server_can_drive_the_move() {
     goes_back_and_then_moves(&sandbox, "dark-probe");
 }
 
-/// The database goes by several workers, and goes back when asked.
+/// The database goes by several workers and with raised settings, and goes back when asked.
 #[test]
 fn the_database_is_moved_by_several_workers() {
     let sandbox = Sandbox::start(&Options::small());
@@ -68,8 +68,36 @@ fn the_database_is_moved_by_several_workers() {
     let database = database.as_table_mut().unwrap();
     database.insert("mode".into(), "parallel".into());
     database.insert("jobs".into(), 2.into());
+    database.insert("tune_cluster".into(), true.into());
     sandbox.write_config(&config);
-    goes_back_and_then_moves(&sandbox, "database");
+    let cluster = &sandbox.new.postgres;
+    let refused = transhume(&sandbox, &["migrate", "--yes"]);
+    assert_exit(&refused, 4);
+    let text = told(&refused);
+    let (_, grants) = text.split_once("in the database postgres: ").unwrap();
+    cluster.sql("postgres", grants.lines().next().unwrap());
+    let file = cluster.data_dir().join("postgresql.auto.conf");
+    let before = fs::read_to_string(&file).unwrap();
+    let old = Snapshot::take(&sandbox.old);
+    assert_exit(&transhume(&sandbox, &["migrate", "--yes", "--until", "database"]), 0);
+    assert!(events(&sandbox).contains("checkpoint_timeout 30min instead of 5min"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), before);
+
+    // As if it had been killed before it put anything back.
+    let record = r#"{"run":"x","changes":[{"setting":"checkpoint_timeout","ours":"30min","former":null,"from":"5min"}]}"#;
+    let killed = format!("{before}transhume.raised = '{record}'\ncheckpoint_timeout = '30min'\n");
+    fs::write(&file, killed).unwrap();
+    cluster.sql("postgres", "SELECT pg_reload_conf()");
+    let output = transhume(&sandbox, &["rollback", "--yes"]);
+    assert_exit(&output, 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), before, "{}", told(&output));
+    sandbox.wait_for_services(&sandbox.old);
+    assert_eq!(sandbox.source_changes(&old), [""; 0]);
+
+    let output = transhume(&sandbox, &["migrate", "--yes"]);
+    assert_exit(&output, 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), before, "{}", told(&output));
+    assert_eq!(sandbox.verify_moved().problems, [""; 0], "{}", told(&output));
 }
 
 /// The new server's nginx shows its welcome page until the old one's site comes along, with a
